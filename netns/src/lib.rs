@@ -1,0 +1,2 @@
+//! Network namespaces of containers.
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The `ebpf-netns` command.
+#![forbid(unsafe_code)]
+fn main() {}

@@ -1,0 +1,2 @@
+//! What the kernel programs and the daemon share.
+#![no_std]

@@ -1,0 +1,2 @@
+//! The ebpf-netns daemon.
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The `ebpf-netns-plugin` command.
+#![forbid(unsafe_code)]
+fn main() {}

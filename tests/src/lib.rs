@@ -1,0 +1,2 @@
+//! Harness for the tests against a real kernel and a real Docker engine.
+#![forbid(unsafe_code)]
