@@ -1,3 +1,46 @@
-//! Every command that people and CI run on this repository.
+//! Every command that people and CI run on this repository: `cargo xtask COMMAND`.
+//!
+//! This file only wires: one module a command, and what it returns becomes the exit code.
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod demo;
+mod setup;
+mod test;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, checks and shows ebpf-netns.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install the packages that building and testing need (Debian, root).
+    Setup,
+    /// Show the main job on a real Docker engine, step by step, and check every step.
+    Demo(demo::Options),
+    /// Run every check and every test, the way CI does.
+    Test(test::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Args::parse().command {
+        Command::Setup => setup::run(),
+        Command::Demo(options) => demo::run(&options),
+        Command::Test(options) => test::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            ui::failure(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
