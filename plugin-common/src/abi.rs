@@ -1,0 +1,151 @@
+//! Layout of the maps and records that the kernel programs and user space exchange.
+//!
+//! Integers are in the byte order of the machine unless a field says otherwise; addresses are in
+//! network byte order. No struct here has implicit padding, and none is defined a second time
+//! elsewhere.
+
+use crate::presets::Presets;
+use crate::verdict::Reason;
+
+/// Name of the hash map from ifindex (`u32`) to [`InterfacePolicy`].
+pub const POLICY_MAP: &str = "POLICY";
+/// Name of the per-CPU hash map from [`StatsKey`] to [`InterfaceStats`].
+pub const STATS_MAP: &str = "STATS";
+/// Name of the ring buffer of [`PacketRecord`]s.
+pub const EVENTS_MAP: &str = "EVENTS";
+/// Name of the XDP program for what a container sends.
+pub const XDP_PROGRAM: &str = "xdp_from_ctr";
+/// Name of the TC program for what a container sends: TC ingress of the host-side veth.
+pub const EGRESS_PROGRAM: &str = "from_container";
+/// Name of the TC program for what a container receives: TC egress of the host-side veth.
+pub const INGRESS_PROGRAM: &str = "to_container";
+
+/// The policy of one host-side veth: value of [`POLICY_MAP`].
+///
+/// Directions are the container's. An interface that a program is attached to and that has no
+/// entry is closed ([`Reason::NoPolicy`]).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InterfacePolicy {
+    /// Applied by XDP to what the container sends.
+    pub xdp: Presets,
+    /// Applied by TC to what the container sends.
+    pub egress: Presets,
+    /// Applied by TC to what the container receives.
+    pub ingress: Presets,
+}
+
+const _: () = assert!(size_of::<InterfacePolicy>() == 12);
+
+/// Which program judged a packet.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Observer {
+    /// XDP on the host-side veth: the container's egress.
+    Xdp = 0,
+    /// TC ingress of the host-side veth: the container's egress.
+    Egress = 1,
+    /// TC egress of the host-side veth: the container's ingress.
+    Ingress = 2,
+    /// TC on whichever side a preset's own object was attached to by hand, which a program
+    /// cannot tell.
+    Tc = 3,
+}
+
+/// Key of [`STATS_MAP`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatsKey {
+    /// The interface that the program is attached to.
+    pub ifindex: u32,
+    /// An [`Observer`] as a number.
+    pub observer: u32,
+}
+
+const _: () = assert!(size_of::<StatsKey>() == 8);
+
+/// Packets and bytes with one outcome.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counter {
+    /// Number of packets; a GSO packet counts as the segments that it becomes, where the hook
+    /// can tell (TC).
+    pub packets: u64,
+    /// Bytes from the Ethernet header on.
+    pub bytes: u64,
+}
+
+/// What one program saw on one interface and one CPU: value of [`STATS_MAP`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterfaceStats {
+    /// One counter for each [`Reason`], in its order.
+    pub counters: [Counter; Reason::COUNT],
+    /// Start of the current window of the `log` preset, in nanoseconds of the monotonic clock.
+    pub log_window_ns: u64,
+    /// Records written in that window.
+    pub log_in_window: u64,
+    /// Packets that `log` did not report: over the rate, or because the ring buffer was full.
+    pub log_suppressed: u64,
+}
+
+const _: () = assert!(size_of::<InterfaceStats>() == 16 * Reason::COUNT + 24);
+
+impl InterfaceStats {
+    /// Nothing seen yet.
+    pub const ZERO: Self = Self {
+        counters: [Counter { packets: 0, bytes: 0 }; Reason::COUNT],
+        log_window_ns: 0,
+        log_in_window: 0,
+        log_suppressed: 0,
+    };
+}
+
+/// Records that `log` writes in one [`LOG_WINDOW_NS`], for each interface, program and CPU.
+pub const LOG_BURST: u64 = 20;
+/// Length of the window that [`LOG_BURST`] counts in, in nanoseconds.
+pub const LOG_WINDOW_NS: u64 = 1_000_000_000;
+/// Size of the ring buffer in bytes.
+pub const EVENTS_BYTES: usize = 256 * 1024;
+
+/// What the `log` preset reports of one packet.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacketRecord {
+    /// The interface that the program is attached to.
+    pub ifindex: u32,
+    /// An [`Observer`] as a number.
+    pub observer: u32,
+    /// A [`Reason`] as a number: what became of the packet.
+    pub reason: u32,
+    /// Bytes from the Ethernet header on.
+    pub length: u32,
+    /// `EtherType` behind any VLAN tags; 0 when the frame could not be read.
+    pub ethertype: u16,
+    /// 4, 6, or 0 for what is not IP.
+    pub ip_version: u8,
+    /// IP protocol number behind any extension headers.
+    pub protocol: u8,
+    /// Source port; for ICMP the type.
+    pub source_port: u16,
+    /// Destination port; for ICMP the code.
+    pub destination_port: u16,
+    /// Source address in network byte order; IPv4 takes the first four bytes.
+    pub source: [u8; 16],
+    /// Destination address, as `source`.
+    pub destination: [u8; 16],
+}
+
+const _: () = assert!(size_of::<PacketRecord>() == 56);
+
+#[cfg(feature = "user")]
+mod pod {
+    use super::{InterfacePolicy, InterfaceStats, StatsKey};
+
+    // SAFETY: `repr(C)` of three `repr(transparent)` words: every bit pattern is a value.
+    unsafe impl aya::Pod for InterfacePolicy {}
+    // SAFETY: `repr(C)` of two `u32`: no padding, every bit pattern is a value.
+    unsafe impl aya::Pod for StatsKey {}
+    // SAFETY: `repr(C)` of `u64` alone: no padding, every bit pattern is a value.
+    unsafe impl aya::Pod for InterfaceStats {}
+}

@@ -1,0 +1,142 @@
+//! The verdict over one frame: presets and a parsed frame in, a [`Reason`] out. Pure.
+
+use crate::packet::{Fragment, Packet, Unreadable, protocol};
+use crate::presets::Presets;
+
+/// What became of a packet, and why. Counters are kept by it.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// Let through.
+    Passed = 0,
+    /// Dropped by `drop-all`.
+    All = 1,
+    /// Dropped by `drop-tcp`.
+    Tcp = 2,
+    /// Dropped by `drop-udp`.
+    Udp = 3,
+    /// Dropped by `drop-icmp`.
+    Icmp = 4,
+    /// Dropped because the frame ends before the headers that decide do.
+    Truncated = 5,
+    /// Dropped because a header contradicts itself or hides what follows it.
+    Malformed = 6,
+    /// Dropped because the `EtherType` is neither IPv4, IPv6 nor ARP.
+    UnknownEthertype = 7,
+    /// Dropped because the container's policy could not be understood.
+    Closed = 8,
+    /// Dropped because the interface has no policy (yet).
+    NoPolicy = 9,
+}
+
+impl Reason {
+    /// How many reasons there are.
+    pub const COUNT: usize = 10;
+
+    /// Every reason, in the order of the counters.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Passed,
+        Self::All,
+        Self::Tcp,
+        Self::Udp,
+        Self::Icmp,
+        Self::Truncated,
+        Self::Malformed,
+        Self::UnknownEthertype,
+        Self::Closed,
+        Self::NoPolicy,
+    ];
+
+    /// Whether the packet goes on.
+    #[inline(always)]
+    #[must_use]
+    pub const fn passes(self) -> bool {
+        matches!(self, Self::Passed)
+    }
+
+    /// The word for it in `status` and in logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::All => "drop-all",
+            Self::Tcp => "drop-tcp",
+            Self::Udp => "drop-udp",
+            Self::Icmp => "drop-icmp",
+            Self::Truncated => "truncated",
+            Self::Malformed => "malformed",
+            Self::UnknownEthertype => "unknown-ethertype",
+            Self::Closed => "closed",
+            Self::NoPolicy => "no-policy",
+        }
+    }
+}
+
+impl From<Unreadable> for Reason {
+    #[inline(always)]
+    fn from(unreadable: Unreadable) -> Self {
+        match unreadable {
+            Unreadable::Truncated => Self::Truncated,
+            Unreadable::Malformed => Self::Malformed,
+            Unreadable::UnknownEthertype => Self::UnknownEthertype,
+        }
+    }
+}
+
+/// Decides over a packet.
+///
+/// Fail-closed: under a preset that selects by protocol, a frame whose protocol cannot be told is
+/// dropped. Where nothing is selected (`pass`, `log`), nothing is dropped.
+#[inline(always)]
+#[must_use]
+pub fn verdict(presets: Presets, packet: &Packet) -> Reason {
+    if presets.contains(Presets::UNASSIGNED) {
+        return Reason::NoPolicy;
+    }
+    if presets.contains(Presets::CLOSED) {
+        return Reason::Closed;
+    }
+    if presets.contains(Presets::DROP_ALL) {
+        return Reason::All;
+    }
+    if !presets.is_selective() {
+        return Reason::Passed;
+    }
+    match packet.unreadable {
+        None => by_protocol(presets, packet),
+        Some(unreadable) => Reason::from(unreadable),
+    }
+}
+
+#[inline(always)]
+fn by_protocol(presets: Presets, packet: &Packet) -> Reason {
+    if packet.ip_version == 0 {
+        return Reason::Passed;
+    }
+    match packet.protocol {
+        protocol::TCP if presets.contains(Presets::DROP_TCP) => Reason::Tcp,
+        protocol::UDP if presets.contains(Presets::DROP_UDP) => Reason::Udp,
+        protocol::ICMP | protocol::ICMPV6
+            if presets.contains(Presets::DROP_ICMP) && !is_neighbour_discovery(packet) =>
+        {
+            Reason::Icmp
+        }
+        _ => Reason::Passed,
+    }
+}
+
+/// Neighbour discovery as its receivers accept it: whole, hop limit 255, code 0
+/// ([RFC 4861](https://www.rfc-editor.org/rfc/rfc4861) 6.1 and 7.1,
+/// [RFC 6980](https://www.rfc-editor.org/rfc/rfc6980)). Anything else of these types is ICMP.
+#[inline(always)]
+fn is_neighbour_discovery(packet: &Packet) -> bool {
+    const ROUTER_SOLICITATION: u16 = 133;
+    const REDIRECT: u16 = 137;
+    packet.ip_version == 6
+        && packet.protocol == protocol::ICMPV6
+        && matches!(packet.fragment, Fragment::Whole)
+        && packet.hop_limit == 255
+        && packet.source_port >= ROUTER_SOLICITATION
+        && packet.source_port <= REDIRECT
+        && packet.destination_port == 0
+}

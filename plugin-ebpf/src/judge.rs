@@ -1,0 +1,77 @@
+//! What every program does with a frame: read it, decide, count, report, answer.
+
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use plugin_common::abi::{Observer, PacketRecord, StatsKey};
+use plugin_common::packet::{Frame, Packet, parse};
+use plugin_common::presets::Presets;
+use plugin_common::verdict::{Reason, verdict};
+
+use crate::maps;
+use crate::packet::{TcFrame, XdpFrame};
+
+/// To the next program of the chain: `TCX_NEXT`, which clsact calls `TC_ACT_UNSPEC`. `TC_ACT_OK`
+/// would end the chain and skip other people's programs.
+const TC_NEXT: i32 = -1;
+/// `TC_ACT_SHOT`.
+const TC_DROP: i32 = 2;
+
+/// Judges a frame at XDP.
+#[inline(always)]
+pub fn xdp(ctx: &XdpContext, presets: Presets) -> u32 {
+    let ifindex = ctx.ingress_ifindex() as u32;
+    let reason = judge(&XdpFrame(ctx), ifindex, 1, Observer::Xdp, presets);
+    if reason.passes() { XDP_PASS } else { XDP_DROP }
+}
+
+/// Judges a frame at TC.
+#[inline(always)]
+pub fn tc(ctx: &TcContext, observer: Observer, presets: Presets) -> i32 {
+    let frame = TcFrame(ctx);
+    let reason = judge(&frame, frame.ifindex(), frame.segments(), observer, presets);
+    if reason.passes() { TC_NEXT } else { TC_DROP }
+}
+
+#[inline(always)]
+fn judge<F: Frame>(
+    frame: &F,
+    ifindex: u32,
+    segments: u32,
+    observer: Observer,
+    presets: Presets,
+) -> Reason {
+    // Where nothing asks for the contents, the parser is not run, and its result not looked at.
+    let packet = if presets.needs_frame() { parse(frame) } else { Packet::EMPTY };
+    let reason = verdict(presets, &packet);
+    let length = frame.wire_len();
+    if let Some(stats) = maps::stats(StatsKey { ifindex, observer: observer as u32 }) {
+        stats.count(reason, segments, length);
+        if presets.contains(Presets::LOG) {
+            stats.report(&record(&packet, ifindex, observer, reason, length));
+        }
+    }
+    reason
+}
+
+#[inline(always)]
+fn record(
+    packet: &Packet,
+    ifindex: u32,
+    observer: Observer,
+    reason: Reason,
+    length: u32,
+) -> PacketRecord {
+    PacketRecord {
+        ifindex,
+        observer: observer as u32,
+        reason: reason as u32,
+        length,
+        ethertype: packet.ethertype,
+        ip_version: packet.ip_version,
+        protocol: packet.protocol,
+        source_port: packet.source_port,
+        destination_port: packet.destination_port,
+        source: packet.source,
+        destination: packet.destination,
+    }
+}
