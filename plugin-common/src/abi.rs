@@ -14,11 +14,11 @@ pub const STATS_MAP: &str = "STATS";
 /// Name of the ring buffer of [`PacketRecord`]s.
 pub const EVENTS_MAP: &str = "EVENTS";
 /// Name of the XDP program for what a container sends.
-pub const XDP_PROGRAM: &str = "xdp_from_ctr";
+pub const XDP_PROGRAM: &str = "ebpf_netns_xdp";
 /// Name of the TC program for what a container sends: TC ingress of the host-side veth.
-pub const EGRESS_PROGRAM: &str = "from_container";
+pub const EGRESS_PROGRAM: &str = "ebpf_netns_out";
 /// Name of the TC program for what a container receives: TC egress of the host-side veth.
-pub const INGRESS_PROGRAM: &str = "to_container";
+pub const INGRESS_PROGRAM: &str = "ebpf_netns_in";
 
 /// The policy of one host-side veth: value of [`POLICY_MAP`].
 ///

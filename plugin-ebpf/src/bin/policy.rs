@@ -2,7 +2,6 @@
 //! the policy of the interface it runs on. An interface without one is closed.
 #![no_std]
 #![no_main]
-#![expect(missing_docs, reason = "the entry points that aya's macros generate carry none")]
 
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
@@ -13,18 +12,18 @@ license!();
 
 /// XDP on the host-side veth: what the container sends.
 #[xdp]
-fn xdp_from_ctr(ctx: XdpContext) -> u32 {
+fn ebpf_netns_xdp(ctx: XdpContext) -> u32 {
     judge::xdp(&ctx, maps::policy(ctx.ingress_ifindex() as u32).xdp)
 }
 
 /// TC ingress of the host-side veth: what the container sends.
 #[classifier]
-fn from_container(ctx: TcContext) -> i32 {
+fn ebpf_netns_out(ctx: TcContext) -> i32 {
     judge::tc(&ctx, Observer::Egress, maps::policy(TcFrame(&ctx).ifindex()).egress)
 }
 
 /// TC egress of the host-side veth: what the container receives.
 #[classifier]
-fn to_container(ctx: TcContext) -> i32 {
+fn ebpf_netns_in(ctx: TcContext) -> i32 {
     judge::tc(&ctx, Observer::Ingress, maps::policy(TcFrame(&ctx).ifindex()).ingress)
 }
