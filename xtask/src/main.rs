@@ -4,10 +4,12 @@
 #![forbid(unsafe_code)]
 
 mod demo;
+mod ebpf;
 mod setup;
 mod test;
 mod ui;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -26,6 +28,7 @@ enum Command {
     Setup,
     /// Show the main job on a real Docker engine, step by step, and check every step.
     Demo(demo::Options),
+    Ebpf(ebpf::Args),
     /// Run every check and every test, the way CI does.
     Test(test::Options),
 }
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Setup => setup::run(),
         Command::Demo(options) => demo::run(&options),
+        Command::Ebpf(args) => ebpf::run(&args, &root()),
         Command::Test(options) => test::run(&options),
     };
     match result {
@@ -43,4 +47,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The root of the repository: cargo tells, so that a copy of the program never works elsewhere.
+fn root() -> PathBuf {
+    let xtask = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let xtask = xtask.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    xtask.parent().map_or_else(|| xtask.clone(), Path::to_owned)
 }
