@@ -1,2 +1,4 @@
-//! The ebpf-netns daemon.
+//! The ebpf-netns daemon: Docker labels to XDP and TC policy on the container's host-side veth.
 #![forbid(unsafe_code)]
+
+pub mod labels;

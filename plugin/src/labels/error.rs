@@ -1,0 +1,196 @@
+//! What is wrong with a label: key, column, what was found and what was expected. Pure.
+
+use std::fmt;
+
+use ebpf_netns::text;
+
+use super::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
+
+/// Characters of untrusted text that a message repeats.
+const QUOTED_CHARS: usize = 60;
+
+/// One label that is not understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelError {
+    key: String,
+    problem: Problem,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Problem {
+    UnknownKey { suggestion: Option<&'static str> },
+    AlmostOurKey { meant: String },
+    NotYet,
+    RulesOnXdp,
+    WithoutPolicy { policy: &'static str },
+    KeyTooLong,
+    ValueTooLong,
+    Unexpected { column: usize, found: String, expected: Vec<String>, suggestion: Option<String> },
+}
+
+impl LabelError {
+    pub(super) fn unknown_key(key: &str, suggestion: Option<&'static str>) -> Self {
+        Self::new(key, Problem::UnknownKey { suggestion })
+    }
+
+    pub(super) fn almost_our_key(key: &str, meant: String) -> Self {
+        Self::new(key, Problem::AlmostOurKey { meant })
+    }
+
+    pub(super) fn not_yet(key: &str) -> Self {
+        Self::new(key, Problem::NotYet)
+    }
+
+    pub(super) fn rules_on_xdp(key: &str) -> Self {
+        Self::new(key, Problem::RulesOnXdp)
+    }
+
+    pub(super) fn without_policy(key: &str, policy: &'static str) -> Self {
+        Self::new(key, Problem::WithoutPolicy { policy })
+    }
+
+    pub(super) fn key_too_long(key: &str) -> Self {
+        Self::new(key, Problem::KeyTooLong)
+    }
+
+    pub(super) fn value_too_long(key: &str) -> Self {
+        Self::new(key, Problem::ValueTooLong)
+    }
+
+    /// `found` stands at `column` (1 is the first character) where a word of `expected` should.
+    pub(super) fn unexpected<'a>(
+        key: &str,
+        column: usize,
+        found: &str,
+        expected: impl Iterator<Item = &'a str>,
+    ) -> Self {
+        let expected: Vec<String> = expected.map(str::to_owned).collect();
+        let suggestion = nearest(found, expected.iter().map(String::as_str)).map(str::to_owned);
+        let found = found.to_owned();
+        Self::new(key, Problem::Unexpected { column, found, expected, suggestion })
+    }
+
+    fn new(key: &str, problem: Problem) -> Self {
+        Self { key: key.to_owned(), problem }
+    }
+}
+
+impl fmt::Display for LabelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = text::printable_up_to(&self.key, QUOTED_CHARS);
+        match &self.problem {
+            Problem::UnknownKey { suggestion } => {
+                write!(f, "label {key}: unknown key")?;
+                did_you_mean(f, *suggestion)
+            }
+            Problem::AlmostOurKey { meant } => {
+                let meant = text::printable_up_to(meant, QUOTED_CHARS);
+                write!(f, "label \"{key}\": looks like {meant} but is not: write {meant} exactly")
+            }
+            Problem::NotYet => write!(f, "label {key}: not supported by this version"),
+            Problem::RulesOnXdp => write!(
+                f,
+                "label {key}: rules are for tc.ingress and tc.egress: XDP sees one direction and \
+                 could not tell a reply"
+            ),
+            Problem::WithoutPolicy { policy } => {
+                write!(f, "label {key}: has no effect without {policy}: add {policy}")
+            }
+            Problem::KeyTooLong => {
+                write!(f, "label {key}: the key is longer than {MAX_KEY_BYTES} bytes")
+            }
+            Problem::ValueTooLong => {
+                write!(f, "label {key}: the value is longer than {MAX_VALUE_BYTES} bytes")
+            }
+            Problem::Unexpected { column, found, expected, suggestion } => {
+                let found = text::printable_up_to(found, QUOTED_CHARS);
+                let expected = expected.join(", ");
+                write!(
+                    f,
+                    "label {key}: column {column}: found \"{found}\", expected one of {expected}"
+                )?;
+                did_you_mean(f, suggestion.as_deref())
+            }
+        }
+    }
+}
+
+fn did_you_mean(f: &mut fmt::Formatter<'_>, suggestion: Option<&str>) -> fmt::Result {
+    suggestion.map_or(Ok(()), |word| write!(f, "; did you mean {word}?"))
+}
+
+/// Everything that is wrong with the labels of one container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelErrors(pub(super) Vec<LabelError>);
+
+impl LabelErrors {
+    /// The errors, in the order of their keys.
+    pub fn iter(&self) -> impl Iterator<Item = &LabelError> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for LabelErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, error) in self.0.iter().enumerate() {
+            let separator = if position == 0 { "" } else { "; " };
+            write!(f, "{separator}{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for LabelErrors {}
+
+/// The word that a typist may have meant: at most a third of it is different.
+pub(super) fn nearest<'a>(found: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let found: Vec<char> = found.to_lowercase().chars().take(QUOTED_CHARS).collect();
+    words
+        .map(|word| (distance(&found, &word.chars().collect::<Vec<_>>()), word))
+        .filter(|(distance, word)| distance * 3 <= word.len())
+        .min()
+        .map(|(_, word)| word)
+}
+
+/// Levenshtein's distance.
+fn distance(left: &[char], right: &[char]) -> usize {
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, a) in left.iter().enumerate() {
+        let mut diagonal = i;
+        let mut before = i + 1;
+        let mut next = vec![before];
+        for (above, b) in row.iter().skip(1).zip(right) {
+            before = (diagonal + usize::from(a != b)).min(above + 1).min(before + 1);
+            diagonal = *above;
+            next.push(before);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_word_is_suggested_and_a_far_one_is_not() {
+        let words = ["drop-tcp", "drop-udp", "log"];
+        let nearest = |found| nearest(found, words.into_iter());
+        assert_eq!(nearest("drop-tpc"), Some("drop-tcp"));
+        assert_eq!(nearest("DROP-UDP"), Some("drop-udp"));
+        assert_eq!(nearest("lgo"), None, "two of three letters differ");
+        assert_eq!(nearest("allow"), None);
+        assert_eq!(nearest(""), None);
+    }
+
+    #[test]
+    fn distance_is_levenshteins() {
+        let chars = |text: &str| text.chars().collect::<Vec<_>>();
+        for (a, b, expected) in
+            [("kitten", "sitting", 3), ("", "abc", 3), ("abc", "", 3), ("flaw", "lawn", 2)]
+        {
+            assert_eq!(distance(&chars(a), &chars(b)), expected, "{a} {b}");
+        }
+    }
+}
