@@ -1,0 +1,93 @@
+//! The programs under test: where they are, and that they are built.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+use anyhow::{Context as _, Result, anyhow};
+
+use crate::command;
+
+/// The programs that tests start, each a file of cargo's output directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binary {
+    /// `ebpf-netns`: the user's command.
+    Netns,
+    /// `ebpf-netns-plugin`: the daemon.
+    Plugin,
+    /// `ebpf-netns-probe`: this crate's sender and receiver of test traffic.
+    Probe,
+}
+
+impl Binary {
+    fn file_name(self) -> &'static str {
+        match self {
+            Self::Netns => "ebpf-netns",
+            Self::Plugin => "ebpf-netns-plugin",
+            Self::Probe => "ebpf-netns-probe",
+        }
+    }
+}
+
+/// The packages of the programs under test, as arguments of `cargo build`.
+pub const PRODUCT: &[&str] = &["-p", "ebpf-netns", "-p", "ebpf-netns-plugin", "--bins"];
+
+const PROBE: &[&str] = &["-p", "ebpf-netns-tests", "--bins"];
+
+/// The path of `binary`, built if it is not or no longer up to date.
+///
+/// # Errors
+///
+/// When the build fails.
+pub fn path(binary: Binary) -> Result<PathBuf> {
+    static PRODUCT_BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+    static PROBE_BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+    let (built, packages) = match binary {
+        Binary::Netns | Binary::Plugin => (&PRODUCT_BUILT, PRODUCT),
+        Binary::Probe => (&PROBE_BUILT, PROBE),
+    };
+    built
+        .get_or_init(|| build(packages).map_err(|error| format!("{error:#}")))
+        .as_ref()
+        .map_err(|error| anyhow!("{error}"))?;
+    Ok(output_directory()?.join(binary.file_name()))
+}
+
+/// A directory for what is expensive to make and for what should outlive a test.
+pub(crate) fn cache() -> Result<PathBuf> {
+    let directory = output_directory()?.join("harness");
+    fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
+    Ok(directory)
+}
+
+/// Cargo's output directory, for example `target/debug`: the parent of the running program's
+/// directory when that is a test's (`deps`), otherwise that directory.
+fn output_directory() -> Result<PathBuf> {
+    let program = std::env::current_exe().context("find the running program")?;
+    program
+        .ancestors()
+        .skip(1)
+        .find(|directory| !directory.ends_with("deps"))
+        .map(Path::to_path_buf)
+        .with_context(|| format!("{} has no parent directory", program.display()))
+}
+
+fn build(packages: &[&str]) -> Result<()> {
+    let output = output_directory()?;
+    let target = output.parent().context("the output directory has no parent")?;
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .args(["build", "--quiet"])
+        .args(packages)
+        .arg("--target-dir")
+        .arg(target)
+        .arg("--manifest-path")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
+    if output.ends_with("release") {
+        cargo.arg("--release");
+    }
+    command::stdout_of(&mut cargo).map(drop).context("build the programs under test")
+}

@@ -1,0 +1,147 @@
+//! The daemon under test, running inside a machine.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, ExitStatus},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::{
+    binaries::{self, Binary},
+    command, engine, logs,
+    machine::Machine,
+    process::Process,
+    wait::{DEADLINE, wait_for},
+};
+
+/// What is not the default about a daemon.
+#[derive(Clone, Debug, Default)]
+pub struct DaemonOptions {
+    /// More arguments of `ebpf-netns-plugin run`, for example `--tc=clsact`.
+    pub arguments: Vec<String>,
+}
+
+/// A running `ebpf-netns-plugin run`; killed when dropped.
+#[derive(Debug)]
+pub struct Daemon<'a> {
+    process: Process,
+    machine: &'a Machine,
+    log: PathBuf,
+}
+
+impl<'a> Daemon<'a> {
+    /// Starts the daemon in a machine and waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be built, ends, or does not answer; the error shows its log.
+    pub fn start(machine: &'a Machine) -> Result<Self> {
+        Self::start_with(machine, &DaemonOptions::default())
+    }
+
+    /// As [`Self::start`], with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn start_with(machine: &'a Machine, options: &DaemonOptions) -> Result<Self> {
+        let mut run = machine.command(binaries::path(Binary::Plugin)?);
+        run.args(["run", "--docker-host", engine::DOCKER_HOST]).args(&options.arguments);
+        let (process, log) = machine.spawn(&mut run, "ebpf-netns-plugin.log")?;
+        let mut daemon = Self { process, machine, log };
+        let ended = wait_for(DEADLINE, "the daemon to answer", || {
+            if daemon.process.is_running()? { daemon.status().map(|_| false) } else { Ok(true) }
+        })
+        .with_context(|| format!("start the daemon; {}", logs::tail(&daemon.log)))?;
+        ensure!(!ended, "the daemon ended at once; {}", logs::tail(&daemon.log));
+        Ok(daemon)
+    }
+
+    /// What `ebpf-netns-plugin status --format json` says.
+    ///
+    /// # Errors
+    ///
+    /// When the daemon does not answer.
+    pub fn status(&self) -> Result<Value> {
+        let text = command::stdout_of(self.plugin()?.args(["status", "--format", "json"]))?;
+        serde_json::from_str(&text).with_context(|| format!("status is JSON, not {text:?}"))
+    }
+
+    /// `ebpf-netns-plugin` without arguments, in the machine.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be built.
+    pub fn plugin(&self) -> Result<Command> {
+        Ok(self.machine.command(binaries::path(Binary::Plugin)?))
+    }
+
+    /// `ebpf-netns` without arguments, in the machine, with the engine's socket.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be built.
+    pub fn netns(&self) -> Result<Command> {
+        let mut command = self.machine.command(binaries::path(Binary::Netns)?);
+        command.env("DOCKER_HOST", engine::DOCKER_HOST);
+        Ok(command)
+    }
+
+    /// The daemon's pid as the machine's outside sees it.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Everything it logged so far.
+    ///
+    /// # Errors
+    ///
+    /// When its log cannot be read.
+    pub fn log(&self) -> Result<String> {
+        fs::read_to_string(&self.log).context("read the daemon's log")
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    ///
+    /// When it is gone.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
+    /// Ends it in order (SIGTERM), which it must do with exit code 0.
+    ///
+    /// # Errors
+    ///
+    /// When it does not, or ends otherwise.
+    pub fn stop(mut self) -> Result<()> {
+        let status: ExitStatus = self.process.terminate()?;
+        if !status.success() {
+            bail!("the daemon ended with {status}; {}", logs::tail(&self.log));
+        }
+        Ok(())
+    }
+
+    /// Ends it at once (SIGKILL).
+    ///
+    /// # Errors
+    ///
+    /// When it was not running any more.
+    pub fn kill(mut self) -> Result<()> {
+        self.process.kill()
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            logs::show(&self.log);
+        }
+    }
+}

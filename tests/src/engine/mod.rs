@@ -1,0 +1,263 @@
+//! A real Docker engine in a machine of its own.
+//!
+//! Everything of it lies in the machine's private `/run` and `/var/lib`, at the usual paths: inside,
+//! the socket is `/run/docker.sock` and `docker` needs no options.
+
+mod address;
+mod gate;
+mod server;
+
+use std::{ffi::OsStr, fs, path::PathBuf, process::Output};
+
+use anyhow::{Context as _, Result, bail};
+
+use self::server::Server;
+pub use self::{address::Addresses, gate::Gate};
+use crate::{
+    command,
+    images::Image,
+    machine::Machine,
+    traffic::Vantage,
+    wait::{DEADLINE, wait_until},
+};
+
+/// The socket inside a private machine, as a URI.
+pub const DOCKER_HOST: &str = "unix:///run/docker.sock";
+
+/// The subnet of the default bridge's IPv6 addresses.
+pub const FIXED_CIDR_V6: &str = "fd00:d0c::/64";
+
+/// The OCI runtime that waits at `start` until its [`Gate`] is open: `docker run --runtime …`.
+pub const GATED_RUNTIME: &str = "gated";
+
+/// What is not the default about an engine.
+#[derive(Clone, Debug, Default)]
+pub struct EngineOptions {
+    /// More arguments of `dockerd`, for example `--live-restore`.
+    pub flags: Vec<String>,
+    /// The images to import; all of them when empty.
+    pub images: Vec<Image>,
+}
+
+/// A running engine; it ends, with its containers, when dropped.
+#[derive(Debug)]
+pub struct Engine {
+    // Dropped first, before the machine it runs in.
+    server: Option<Server>,
+    machine: Machine,
+    options: EngineOptions,
+    gate: Gate,
+    docker: PathBuf,
+}
+
+impl Engine {
+    /// Starts an engine in a machine of its own and imports all images.
+    ///
+    /// # Errors
+    ///
+    /// When a program is missing, or the engine does not answer in time; the error shows its log.
+    pub fn start() -> Result<Self> {
+        Self::start_with(EngineOptions::default())
+    }
+
+    /// As [`Self::start`], with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn start_with(options: EngineOptions) -> Result<Self> {
+        let machine = Machine::start()?;
+        let gate = Gate::new(&machine)?;
+        let docker = docker_program()?;
+        let mut engine = Self { server: None, machine, options, gate, docker };
+        engine.restart()?;
+        engine.import()?;
+        Ok(engine)
+    }
+
+    /// The machine that the engine runs in.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The gate of containers that run with [`GATED_RUNTIME`].
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// The socket's path as this process, outside of the machine, reaches it.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.machine.outside("/run/docker.sock")
+    }
+
+    /// Runs `docker ARGUMENTS…` and returns its stdout without the last line end.
+    ///
+    /// # Errors
+    ///
+    /// When it fails; the error shows its stderr.
+    pub fn docker<I>(&self, arguments: I) -> Result<String>
+    where
+        I: IntoIterator<Item: AsRef<OsStr>>,
+    {
+        command::stdout_of(self.docker_command().args(arguments))
+    }
+
+    /// Runs `docker ARGUMENTS…` and returns what came of it, also of a failure.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot start.
+    pub fn try_docker<I>(&self, arguments: I) -> Result<Output>
+    where
+        I: IntoIterator<Item: AsRef<OsStr>>,
+    {
+        command::output_of(self.docker_command().args(arguments))
+    }
+
+    /// `docker` without arguments, for [`Machine::spawn`] and the like.
+    #[must_use]
+    pub fn docker_command(&self) -> std::process::Command {
+        let mut command = self.machine.command(&self.docker);
+        command
+            .env_remove("DOCKER_CONTEXT")
+            .env("DOCKER_HOST", DOCKER_HOST)
+            // Nobody's credentials or plugins.
+            .env("DOCKER_CONFIG", self.machine.directory());
+        command
+    }
+
+    /// What a `docker inspect --format` template says about an object.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such object or the template is wrong.
+    pub fn inspect(&self, object: &str, template: &str) -> Result<String> {
+        self.docker(["inspect", "--format", template, object])
+    }
+
+    /// The pid, in the machine, of a container's first process.
+    ///
+    /// # Errors
+    ///
+    /// When the container does not run.
+    pub fn pid(&self, container: &str) -> Result<u32> {
+        match self.inspect(container, "{{.State.Pid}}")?.parse()? {
+            0 => bail!("{container} does not run"),
+            pid => Ok(pid),
+        }
+    }
+
+    /// The addresses of a container on the network it has by default.
+    ///
+    /// # Errors
+    ///
+    /// When it is on no such network.
+    pub fn addresses(&self, container: &str) -> Result<Addresses> {
+        self.addresses_on(container, "bridge")
+    }
+
+    /// The addresses of a container on a network.
+    ///
+    /// # Errors
+    ///
+    /// When it is not on that network.
+    pub fn addresses_on(&self, container: &str, network: &str) -> Result<Addresses> {
+        let template = format!("{{{{json (index .NetworkSettings.Networks {network:?})}}}}");
+        Addresses::parse(&self.inspect(container, &template)?)
+            .with_context(|| format!("addresses of {container} on {network}"))
+    }
+
+    /// Traffic from where the engine runs.
+    #[must_use]
+    pub fn from_host(&self) -> Vantage<'_> {
+        Vantage::host(&self.machine)
+    }
+
+    /// Traffic from a container's network namespace; the container needs no tools for it.
+    ///
+    /// # Errors
+    ///
+    /// When the container does not run.
+    pub fn from_container(&self, container: &str) -> Result<Vantage<'_>> {
+        Ok(Vantage::beside(&self.machine, self.pid(container)?))
+    }
+
+    /// Ends `dockerd` in order (SIGTERM) and starts it again; containers end, but for
+    /// `--live-restore`.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end, or does not start.
+    pub fn restart(&mut self) -> Result<()> {
+        self.stop()?;
+        self.server = Some(Server::start(&self.machine, &self.gate, &self.options.flags)?);
+        Ok(())
+    }
+
+    /// Ends `dockerd` in order (SIGTERM); nothing when it does not run.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end.
+    pub fn stop(&mut self) -> Result<()> {
+        self.server.take().map_or(Ok(()), Server::stop)
+    }
+
+    /// Ends `dockerd` at once (SIGKILL); containers live on. [`Self::restart`] starts it again.
+    ///
+    /// # Errors
+    ///
+    /// When it was not running.
+    pub fn kill(&mut self) -> Result<()> {
+        self.server.take().context("dockerd does not run")?.kill()
+    }
+
+    fn import(&self) -> Result<()> {
+        let all = Image::ALL;
+        let wanted = if self.options.images.is_empty() { &all[..] } else { &self.options.images };
+        for image in wanted {
+            let mut arguments = vec!["import".to_owned()];
+            for change in image.changes() {
+                arguments.extend(["--change".to_owned(), (*change).to_owned()]);
+            }
+            arguments.push(image.tarball()?.display().to_string());
+            arguments.push(image.name().to_owned());
+            self.docker(&arguments).with_context(|| format!("import image {}", image.name()))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a container's process has ended.
+    ///
+    /// # Errors
+    ///
+    /// When it still runs at the deadline.
+    pub fn wait_exited(&self, container: &str) -> Result<()> {
+        wait_until(DEADLINE, &format!("the end of {container}"), || {
+            self.inspect(container, "{{.State.Running}}").is_ok_and(|running| running == "false")
+        })
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(server) = &self.server
+        {
+            server.show_log();
+        }
+    }
+}
+
+/// The CLI of the distribution, of the same version as the engine, before any other.
+fn docker_program() -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::iter::once(PathBuf::from("/usr/bin"))
+        .chain(std::env::split_paths(&path))
+        .map(|directory| directory.join("docker"))
+        .find(|program| fs::metadata(program).is_ok_and(|file| file.is_file()))
+        .context("there is no docker program: run `cargo xtask setup`")
+}

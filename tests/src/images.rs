@@ -1,0 +1,177 @@
+//! The images that tests run, made from programs of this machine: no registry is asked.
+//!
+//! Each is a tar file for `docker import`, kept in the target directory under a name that changes
+//! with its content.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hasher as _},
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{binaries, command};
+
+/// Raised when the way that an image is put together changes.
+const RECIPE: u64 = 1;
+
+const BUSYBOX: &str = "/bin/busybox";
+const NGINX: &str = "/usr/sbin/nginx";
+
+const NGINX_CONFIGURATION: &str = "\
+user nobody;
+worker_processes 1;
+error_log /dev/stderr;
+events { worker_connections 128; }
+http {
+    access_log off;
+    server {
+        listen 80;
+        listen [::]:80;
+        root /usr/share/nginx/html;
+    }
+}
+";
+
+/// An image, by its name in the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Image {
+    /// `busybox`: a shell and the usual tools; sleeps for ever by default.
+    Busybox,
+    /// `nginx`: the web server of Debian on port 80 of IPv4 and IPv6, and busybox's shell.
+    Nginx,
+    /// `noshell`: one static program and nothing else, a web server on port 80.
+    Noshell,
+}
+
+impl Image {
+    /// Every image.
+    pub const ALL: [Self; 3] = [Self::Busybox, Self::Nginx, Self::Noshell];
+
+    /// Its name for `docker run`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Busybox => "busybox",
+            Self::Nginx => "nginx",
+            Self::Noshell => "noshell",
+        }
+    }
+
+    /// The values of `docker import --change`.
+    #[must_use]
+    pub fn changes(self) -> &'static [&'static str] {
+        match self {
+            Self::Busybox => &[r#"CMD ["sleep", "1000000"]"#],
+            Self::Nginx => &[r#"CMD ["nginx", "-g", "daemon off;"]"#, "EXPOSE 80"],
+            Self::Noshell => &[r#"CMD ["/httpd", "-f", "-p", "[::]:80", "-h", "/"]"#, "EXPOSE 80"],
+        }
+    }
+
+    /// The path of its root file system as a tar file, made if there is none yet.
+    ///
+    /// # Errors
+    ///
+    /// When a program it consists of is not installed.
+    pub fn tarball(self) -> Result<PathBuf> {
+        let files = self.files()?;
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(RECIPE);
+        for file in &files {
+            hasher.write(file.as_os_str().as_encoded_bytes());
+            hasher
+                .write(&fs::read(file).with_context(|| {
+                    format!("read {}: run `cargo xtask setup`", file.display())
+                })?);
+        }
+        let name = format!("{}-{:016x}.tar", self.name(), hasher.finish());
+        let tarball = binaries::cache()?.join(name);
+        if !tarball.exists() {
+            self.build(&files, &tarball).with_context(|| format!("make image {}", self.name()))?;
+        }
+        Ok(tarball)
+    }
+
+    /// The files of this machine that it consists of.
+    fn files(self) -> Result<Vec<PathBuf>> {
+        let mut files = vec![PathBuf::from(BUSYBOX)];
+        if self == Self::Nginx {
+            files.push(NGINX.into());
+            files.extend(libraries(NGINX)?);
+        }
+        Ok(files)
+    }
+
+    fn build(self, files: &[PathBuf], tarball: &Path) -> Result<()> {
+        let parent = tarball.parent().context("the cache has a path")?;
+        let scratch = tempfile::tempdir_in(parent)?;
+        let root = scratch.path().join("root");
+        fs::create_dir(&root)?;
+        match self {
+            Self::Busybox => busybox_root(&root)?,
+            Self::Nginx => {
+                busybox_root(&root)?;
+                nginx_root(&root, files)?;
+            }
+            Self::Noshell => {
+                fs::copy(BUSYBOX, root.join("httpd"))?;
+                fs::write(root.join("index.html"), "hello from noshell\n")?;
+            }
+        }
+        let new = scratch.path().join("new.tar");
+        let mut tar = Command::new("tar");
+        tar.args(["--sort=name", "--owner=0", "--group=0", "--mtime=@0", "-C"]);
+        command::stdout_of(tar.arg(&root).arg("-cf").arg(&new).arg("."))?;
+        fs::rename(&new, tarball).with_context(|| format!("create {}", tarball.display()))
+    }
+}
+
+/// A root with busybox under each of its names, and the files that a C library looks for.
+fn busybox_root(root: &Path) -> Result<()> {
+    for directory in ["bin", "etc", "root", "run", "tmp", "var/log"] {
+        fs::create_dir_all(root.join(directory))?;
+    }
+    let program = root.join("bin/busybox");
+    fs::copy(BUSYBOX, &program).context("copy busybox: run `cargo xtask setup`")?;
+    let applets = command::stdout_of(Command::new(BUSYBOX).arg("--list"))?;
+    for applet in applets.lines().filter(|applet| *applet != "busybox") {
+        symlink("busybox", root.join("bin").join(applet))?;
+    }
+    for (directory, target) in [("sbin", "bin"), ("usr", ".")] {
+        symlink(target, root.join(directory))?;
+    }
+    fs::write(root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:\n")?;
+    fs::write(root.join("etc/group"), "root:x:0:\nnobody:x:65534:\nnogroup:x:65533:\n")?;
+    Ok(())
+}
+
+/// Adds nginx, the libraries it is linked with, a configuration and a page to a busybox root.
+fn nginx_root(root: &Path, files: &[PathBuf]) -> Result<()> {
+    for file in files.iter().filter(|file| *file != Path::new(BUSYBOX)) {
+        let copy = root.join(file.strip_prefix("/")?);
+        fs::create_dir_all(copy.parent().context("a file has a directory")?)?;
+        fs::copy(file, &copy).with_context(|| format!("copy {}", file.display()))?;
+    }
+    for directory in ["etc/nginx", "usr/share/nginx/html", "var/log/nginx", "var/lib/nginx"] {
+        fs::create_dir_all(root.join(directory))?;
+    }
+    fs::write(root.join("etc/nginx/nginx.conf"), NGINX_CONFIGURATION)?;
+    fs::write(root.join("usr/share/nginx/html/index.html"), "hello from nginx\n")?;
+    Ok(())
+}
+
+/// The shared libraries and the loader of a program, as `ldd` lists them.
+fn libraries(program: &str) -> Result<Vec<PathBuf>> {
+    let listed = command::stdout_of(Command::new("ldd").arg(program))
+        .with_context(|| format!("list the libraries of {program}: run `cargo xtask setup`"))?;
+    let found: Vec<_> = listed
+        .lines()
+        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
+        .map(PathBuf::from)
+        .collect();
+    ensure!(!found.is_empty(), "{program} has no shared libraries: {listed}");
+    Ok(found)
+}
