@@ -2,3 +2,5 @@
 #![forbid(unsafe_code)]
 
 pub mod labels;
+pub mod plan;
+pub mod policy;

@@ -1,0 +1,321 @@
+//! From what is demanded and what was refused to what is to be attached. Pure.
+//!
+//! What cannot be attached in one way is tried in the next that gives the same verdicts; where none
+//! is left, the interface is closed. A mode that was asked for by name is used or the interface is
+//! closed, never swapped for another.
+
+use plugin_common::presets::Presets;
+
+use super::{Attachment, Hook, Refusals, Target, TcFlavour};
+use crate::labels::{XdpMode, XdpPolicy};
+use crate::policy::{Demand, Rules, add};
+
+/// What is to be attached to one interface, and what a user should know about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// What is to be attached.
+    pub target: Target,
+    /// What that amounts to.
+    pub outcome: Outcome,
+    /// Why it is attached as it is.
+    pub notes: Vec<String>,
+}
+
+/// What a choice amounts to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The policy is enforced.
+    Enforced,
+    /// Nothing passes, for this reason.
+    Closed(String),
+    /// Not everything could be stopped, for this reason: a person must act.
+    Open(String),
+}
+
+/// Why `auto` means generic on a veth.
+const AUTO_IS_GENERIC: &str =
+    "xdp.mode auto: generic, since native XDP on a veth turns off its peer's segmentation offload";
+
+/// Chooses what to attach.
+#[must_use]
+pub fn choose(demand: &Demand, tc: TcFlavour, refusals: &Refusals) -> Choice {
+    match demand {
+        Demand::Close(reason) => closed(reason.clone(), tc, refusals),
+        Demand::Enforce(rules) => match enforce(rules, tc, refusals) {
+            Ok(choice) => choice,
+            Err(reason) => closed(reason, tc, refusals),
+        },
+    }
+}
+
+fn enforce(rules: &Rules, tc: TcFlavour, refusals: &Refusals) -> Result<Choice, String> {
+    let mut choice =
+        Choice { target: Target::default(), outcome: Outcome::Enforced, notes: Vec::new() };
+    let mut egress = rules.egress;
+    if let Some(xdp) = rules.xdp {
+        egress = add(egress, place_xdp(xdp, refusals, &mut choice)?);
+    }
+    if let Some(presets) = egress {
+        place_egress(presets, tc, refusals, &mut choice)?;
+    }
+    if let Some(presets) = rules.ingress {
+        let attachment = first_left(Hook::Ingress, tc_ways(tc), refusals)?;
+        note_fallback(Hook::Ingress, tc_ways(tc), attachment, refusals, &mut choice.notes);
+        choice.target.policy.ingress = presets;
+        choice.target.hooks.insert(Hook::Ingress, attachment);
+    }
+    Ok(choice)
+}
+
+/// Places XDP. Returns the presets that TC has to apply in its stead, which `auto` allows.
+fn place_xdp(
+    xdp: XdpPolicy,
+    refusals: &Refusals,
+    choice: &mut Choice,
+) -> Result<Option<Presets>, String> {
+    let ways = xdp_ways(xdp.mode);
+    match first_left(Hook::Xdp, ways, refusals) {
+        Ok(attachment) => {
+            choice.target.policy.xdp = xdp.presets;
+            choice.target.hooks.insert(Hook::Xdp, attachment);
+            if xdp.mode == XdpMode::Auto && attachment == Attachment::XdpGeneric {
+                choice.notes.push(AUTO_IS_GENERIC.to_owned());
+            }
+            note_fallback(Hook::Xdp, ways, attachment, refusals, &mut choice.notes);
+            Ok(None)
+        }
+        Err(reason) if xdp.mode == XdpMode::Auto => {
+            choice
+                .notes
+                .push(format!("{reason}; TC applies xdp.policy instead, with the same verdicts"));
+            Ok(Some(xdp.presets))
+        }
+        Err(reason) => Err(reason),
+    }
+}
+
+/// Places what the container sends at TC, or at generic XDP, which sees the same packets.
+fn place_egress(
+    presets: Presets,
+    tc: TcFlavour,
+    refusals: &Refusals,
+    choice: &mut Choice,
+) -> Result<(), String> {
+    match first_left(Hook::Egress, tc_ways(tc), refusals) {
+        Ok(attachment) => {
+            note_fallback(Hook::Egress, tc_ways(tc), attachment, refusals, &mut choice.notes);
+            choice.target.policy.egress = presets;
+            choice.target.hooks.insert(Hook::Egress, attachment);
+        }
+        Err(reason) => {
+            let attachment = match choice.target.hooks.get(&Hook::Xdp) {
+                Some(attachment) => *attachment,
+                None => first_left(Hook::Xdp, xdp_ways(XdpMode::Auto), refusals)?,
+            };
+            choice.notes.push(format!("{reason}; XDP applies tc.policy to egress instead"));
+            choice.target.policy.xdp = choice.target.policy.xdp | presets;
+            choice.target.hooks.insert(Hook::Xdp, attachment);
+        }
+    }
+    Ok(())
+}
+
+/// Lets nothing pass, by whatever can be attached.
+fn closed(reason: String, tc: TcFlavour, refusals: &Refusals) -> Choice {
+    let mut choice =
+        Choice { target: Target::default(), outcome: Outcome::Enforced, notes: Vec::new() };
+    let egress = place_egress(Presets::CLOSED, tc, refusals, &mut choice);
+    let ingress = first_left(Hook::Ingress, tc_ways(tc), refusals).map(|attachment| {
+        choice.target.policy.ingress = Presets::CLOSED;
+        choice.target.hooks.insert(Hook::Ingress, attachment);
+    });
+    choice.outcome = match (egress, ingress) {
+        (Ok(()), Ok(())) => Outcome::Closed(reason),
+        (Err(why), _) => Outcome::Open(format!("{reason}; what it sends cannot be stopped: {why}")),
+        (_, Err(why)) => {
+            Outcome::Open(format!("{reason}; what it receives cannot be stopped: {why}"))
+        }
+    };
+    choice
+}
+
+const fn xdp_ways(mode: XdpMode) -> &'static [Attachment] {
+    match mode {
+        XdpMode::Auto => &[Attachment::XdpGeneric, Attachment::XdpNative],
+        XdpMode::Native => &[Attachment::XdpNative],
+        XdpMode::Generic => &[Attachment::XdpGeneric],
+        XdpMode::Offload => &[Attachment::XdpOffload],
+    }
+}
+
+const fn tc_ways(tc: TcFlavour) -> &'static [Attachment] {
+    match tc {
+        TcFlavour::Auto => &[Attachment::Tcx, Attachment::Clsact],
+        TcFlavour::Tcx => &[Attachment::Tcx],
+        TcFlavour::Clsact => &[Attachment::Clsact],
+    }
+}
+
+/// The first way that was not refused, or the reasons for which all were.
+fn first_left(hook: Hook, ways: &[Attachment], refusals: &Refusals) -> Result<Attachment, String> {
+    ways.iter().copied().find(|way| !refusals.contains_key(&(hook, *way))).ok_or_else(|| {
+        let mut reasons: Vec<&str> =
+            ways.iter().filter_map(|way| refusals.get(&(hook, *way))).map(String::as_str).collect();
+        reasons.dedup();
+        reasons.join("; ")
+    })
+}
+
+/// Says why an earlier way than the one taken was not.
+fn note_fallback(
+    hook: Hook,
+    ways: &[Attachment],
+    taken: Attachment,
+    refusals: &Refusals,
+    notes: &mut Vec<String>,
+) {
+    for way in ways.iter().take_while(|way| **way != taken) {
+        if let Some(reason) = refusals.get(&(hook, *way)).filter(|reason| !notes.contains(reason)) {
+            notes.push(reason.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUSY: &str = "the hook is busy";
+    const OLD: &str = "the kernel is old";
+
+    fn xdp(mode: XdpMode) -> Demand {
+        let xdp = Some(XdpPolicy { presets: Presets::DROP_TCP, mode });
+        Demand::Enforce(Rules { xdp, ..Rules::default() })
+    }
+
+    fn tc() -> Demand {
+        let presets = Some(Presets::DROP_UDP);
+        Demand::Enforce(Rules { xdp: None, egress: presets, ingress: presets })
+    }
+
+    fn refused(list: &[(Hook, Attachment, &str)]) -> Refusals {
+        list.iter().map(|(hook, way, why)| ((*hook, *way), (*why).to_owned())).collect()
+    }
+
+    /// What is attached, and whether the policy is enforced.
+    #[track_caller]
+    fn check(
+        demand: &Demand,
+        refusals: &[(Hook, Attachment, &str)],
+        hooks: &[(Hook, Attachment)],
+    ) -> Choice {
+        let choice = choose(demand, TcFlavour::Auto, &refused(refusals));
+        let expected = hooks.iter().copied().collect();
+        assert_eq!(choice.target.hooks, expected, "{demand:?} with {refusals:?}");
+        choice
+    }
+
+    #[test]
+    fn auto_takes_generic_and_says_why() {
+        let choice = check(&xdp(XdpMode::Auto), &[], &[(Hook::Xdp, Attachment::XdpGeneric)]);
+        assert_eq!(choice.outcome, Outcome::Enforced);
+        assert_eq!(choice.target.policy.xdp, Presets::DROP_TCP);
+        assert!(choice.notes.iter().any(|note| note.contains("segmentation")), "{choice:?}");
+    }
+
+    #[test]
+    fn auto_goes_on_to_native_and_then_to_tc() {
+        let generic = (Hook::Xdp, Attachment::XdpGeneric, BUSY);
+        let native = (Hook::Xdp, Attachment::XdpNative, BUSY);
+        check(&xdp(XdpMode::Auto), &[generic], &[(Hook::Xdp, Attachment::XdpNative)]);
+        let choice =
+            check(&xdp(XdpMode::Auto), &[generic, native], &[(Hook::Egress, Attachment::Tcx)]);
+        assert_eq!(choice.outcome, Outcome::Enforced);
+        assert_eq!(choice.target.policy.egress, Presets::DROP_TCP);
+        assert!(choice.notes.iter().any(|note| note.contains(BUSY)), "{choice:?}");
+    }
+
+    #[test]
+    fn a_mode_asked_for_by_name_is_used_or_the_interface_is_closed() {
+        for (mode, way) in [
+            (XdpMode::Native, Attachment::XdpNative),
+            (XdpMode::Generic, Attachment::XdpGeneric),
+            (XdpMode::Offload, Attachment::XdpOffload),
+        ] {
+            check(&xdp(mode), &[], &[(Hook::Xdp, way)]);
+            let both = [(Hook::Egress, Attachment::Tcx), (Hook::Ingress, Attachment::Tcx)];
+            let choice = check(&xdp(mode), &[(Hook::Xdp, way, BUSY)], &both);
+            assert_eq!(choice.outcome, Outcome::Closed(BUSY.to_owned()));
+            assert_eq!(choice.target.policy.egress, Presets::CLOSED);
+            assert_eq!(choice.target.policy.ingress, Presets::CLOSED);
+        }
+    }
+
+    #[test]
+    fn tc_falls_back_to_clsact_on_an_old_kernel() {
+        let old = [(Hook::Egress, Attachment::Tcx, OLD), (Hook::Ingress, Attachment::Tcx, OLD)];
+        let clsact = [(Hook::Egress, Attachment::Clsact), (Hook::Ingress, Attachment::Clsact)];
+        let choice = check(&tc(), &old, &clsact);
+        assert_eq!(choice.outcome, Outcome::Enforced);
+        assert_eq!(choice.notes, [OLD], "said once");
+    }
+
+    #[test]
+    fn a_forced_flavour_is_not_swapped() {
+        let choice = choose(
+            &tc(),
+            TcFlavour::Tcx,
+            &refused(&[
+                (Hook::Egress, Attachment::Tcx, OLD),
+                (Hook::Ingress, Attachment::Tcx, OLD),
+            ]),
+        );
+        assert!(
+            matches!(choice.outcome, Outcome::Open(ref why) if why.contains(OLD)),
+            "{choice:?}"
+        );
+        assert_eq!(choice.target.policy.xdp, Presets::CLOSED, "what can be closed is");
+    }
+
+    #[test]
+    fn a_demand_to_close_closes_both_directions() {
+        let demand = Demand::Close("bad label".to_owned());
+        let both = [(Hook::Egress, Attachment::Tcx), (Hook::Ingress, Attachment::Tcx)];
+        let choice = check(&demand, &[], &both);
+        assert_eq!(choice.outcome, Outcome::Closed("bad label".to_owned()));
+    }
+
+    #[test]
+    fn whatever_is_refused_nothing_is_looser_than_asked() {
+        let ways = [
+            (Hook::Xdp, Attachment::XdpGeneric),
+            (Hook::Xdp, Attachment::XdpNative),
+            (Hook::Egress, Attachment::Tcx),
+            (Hook::Egress, Attachment::Clsact),
+            (Hook::Ingress, Attachment::Tcx),
+            (Hook::Ingress, Attachment::Clsact),
+        ];
+        for set in 0..1_u32 << ways.len() {
+            let refusals: Refusals = (0_u32..)
+                .zip(ways)
+                .filter(|(bit, _)| set & (1 << bit) != 0)
+                .map(|(_, way)| (way, BUSY.to_owned()))
+                .collect();
+            for demand in [xdp(XdpMode::Auto), xdp(XdpMode::Native), tc()] {
+                let Choice { target, outcome, .. } = choose(&demand, TcFlavour::Auto, &refusals);
+                assert!(
+                    target.hooks.iter().all(|(hook, way)| !refusals.contains_key(&(*hook, *way)))
+                );
+                if outcome != Outcome::Enforced {
+                    continue;
+                }
+                let Demand::Enforce(rules) = demand else { unreachable!() };
+                let seen = target.policy.xdp | target.policy.egress;
+                let asked = rules.xdp.map_or(Presets::PASS, |xdp| xdp.presets)
+                    | rules.egress.unwrap_or_default();
+                assert!(seen.contains(asked), "{rules:?} {refusals:?}");
+                assert!(target.policy.ingress.contains(rules.ingress.unwrap_or_default()));
+            }
+        }
+    }
+}
