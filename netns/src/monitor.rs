@@ -1,0 +1,199 @@
+//! News of links as the kernel multicasts it.
+//!
+//! News may be lost when it comes faster than it is read; then the reader is told so and lists
+//! again. Nothing here decides anything.
+
+use std::io;
+
+use netlink_sys::{
+    AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE,
+};
+use rustix::{
+    io::Errno,
+    net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force},
+};
+
+use crate::{
+    ErrorClass, Ifindex, Link,
+    rtnl::{Datagram, LinkMessageKind, parse_link},
+};
+
+// linux/rtnetlink.h
+const RTNLGRP_LINK: u32 = 1;
+const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
+
+/// Room for some 4,000 messages: a hundred containers that start at once send about 3,000.
+const RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
+
+/// How many datagrams are read at a time at most, so that the caller is not kept waiting.
+const BATCH: usize = 256;
+
+/// News of a link of our own namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkEvent {
+    /// The link is new, or something about it changed; this is how it is now.
+    Changed(Box<Link>),
+    /// The link is gone, or moved to another namespace.
+    Removed(Ifindex),
+    /// News was lost: list the links again.
+    Overrun,
+}
+
+/// Why news of links cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum MonitorError {
+    /// The socket could not be made ready.
+    #[error("subscribe to link events")]
+    Subscribe(#[source] io::Error),
+    /// The socket failed.
+    #[error("receive link events")]
+    Receive(#[source] io::Error),
+}
+
+impl MonitorError {
+    /// What kind of failure this is.
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        let (Self::Subscribe(source) | Self::Receive(source)) = self;
+        ErrorClass::of_io(source)
+    }
+}
+
+/// A subscription to news of the links of the namespace in which it was opened.
+///
+/// Subscribe first and list afterwards: what happens in between is then told twice rather than not.
+#[derive(Debug)]
+pub struct LinkMonitor {
+    socket: TokioSocketDebug,
+}
+
+impl LinkMonitor {
+    /// Subscribes. Must be called from within a tokio runtime with I/O enabled.
+    ///
+    /// # Errors
+    ///
+    /// When the socket cannot be made.
+    pub fn open() -> Result<Self, MonitorError> {
+        let open = || {
+            let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
+            let raw = socket.socket_mut();
+            raw.bind(&SocketAddr::new(0, 1 << (RTNLGRP_LINK - 1)))?;
+            // The first goes beyond the system's limit and needs CAP_NET_ADMIN; the second is cut
+            // down to that limit.
+            set_socket_recv_buffer_size_force(&*raw, RECEIVE_BUFFER)
+                .or_else(|_| set_socket_recv_buffer_size(&*raw, RECEIVE_BUFFER))?;
+            Ok(socket)
+        };
+        let socket = open().map_err(MonitorError::Subscribe)?;
+        Ok(Self { socket: TokioSocketDebug(socket) })
+    }
+
+    /// Waits for news and returns what there is, in the order in which it happened. Nothing is lost
+    /// when the future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// When the socket fails; lost news is not an error but [`LinkEvent::Overrun`].
+    pub async fn next(&mut self) -> Result<Vec<LinkEvent>, MonitorError> {
+        let mut events = Vec::new();
+        while events.is_empty() {
+            let mut received = self.socket.0.recv_from_full().await;
+            for _ in 0..BATCH {
+                match received {
+                    Ok((bytes, from)) if from.port_number() == 0 => read(&bytes, &mut events),
+                    Ok(_) => {}
+                    Err(error) => match Errno::from_io_error(&error) {
+                        Some(Errno::AGAIN) => break,
+                        Some(Errno::INTR) => {}
+                        Some(Errno::NOBUFS) => events.push(LinkEvent::Overrun),
+                        _ => return Err(MonitorError::Receive(error)),
+                    },
+                }
+                received = self.socket.0.socket_ref().recv_from_full();
+            }
+        }
+        Ok(events)
+    }
+}
+
+/// Reads a datagram. What cannot be read is news that was lost.
+fn read(bytes: &[u8], events: &mut Vec<LinkEvent>) {
+    for message in Datagram::new(bytes) {
+        let Ok(message) = message else {
+            events.push(LinkEvent::Overrun);
+            return;
+        };
+        if !matches!(message.kind, RTM_NEWLINK | RTM_DELLINK) {
+            continue;
+        }
+        match parse_link(message.payload) {
+            Err(_malformed) => events.push(LinkEvent::Overrun),
+            Ok(parsed) if parsed.about != LinkMessageKind::Link => {}
+            Ok(parsed) if message.kind == RTM_DELLINK => {
+                events.push(LinkEvent::Removed(parsed.link.index));
+            }
+            Ok(parsed) => events.push(LinkEvent::Changed(Box::new(parsed.link))),
+        }
+    }
+}
+
+/// The socket of netlink-sys has no `Debug`.
+struct TokioSocketDebug(TokioSocket);
+
+impl std::fmt::Debug for TokioSocketDebug {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokioSocket")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: u16, family: u8) -> Vec<u8> {
+        let mut bytes = 32_u32.to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend([0; 10]);
+        bytes.extend([family, 0, 1, 0]);
+        bytes.extend(7_u32.to_ne_bytes());
+        bytes.extend([0; 8]);
+        bytes
+    }
+
+    fn events(bytes: &[u8]) -> Vec<LinkEvent> {
+        let mut events = Vec::new();
+        read(bytes, &mut events);
+        events
+    }
+
+    #[test]
+    fn a_port_that_leaves_its_bridge_is_not_a_link_that_is_gone() {
+        let bridge = 7;
+        assert_eq!(events(&message(RTM_DELLINK, bridge)), []);
+        assert_eq!(events(&message(RTM_NEWLINK, bridge)), []);
+        let index = 7.try_into().unwrap();
+        assert_eq!(events(&message(RTM_DELLINK, 0)), [LinkEvent::Removed(index)]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_counts_as_lost() {
+        assert_eq!(events(&[1, 2, 3]), [LinkEvent::Overrun]);
+        let mut cut = message(RTM_NEWLINK, 0);
+        cut[0] = 20;
+        cut.truncate(20);
+        assert_eq!(events(&cut), [LinkEvent::Overrun]);
+    }
+
+    #[test]
+    fn a_subscription_can_be_opened_and_waited_on() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut monitor = LinkMonitor::open().unwrap();
+            let quiet = std::time::Duration::from_millis(1);
+            if let Ok(events) = tokio::time::timeout(quiet, monitor.next()).await {
+                assert!(!events.unwrap().is_empty(), "next never returns an empty list");
+            }
+        });
+    }
+}
