@@ -1,20 +1,166 @@
 //! `cargo xtask test`: every check and every test, the way CI runs them.
+//!
+//! All stages run, also after one has failed, so that one run shows all that is wrong.
 
-use anyhow::Result;
+use std::{
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
-use crate::ui;
+use anyhow::{Context as _, Result, bail};
+use ebpf_netns_tests::{binaries, privilege};
+
+use crate::{setup, ui};
+
+/// Tests start Docker engines, which are busy themselves.
+const THREADS: &str = "2";
 
 /// What `cargo xtask test` was asked for.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Run only the tests whose name contains this.
+    /// Run only the tests whose name contains this, and none of the other checks.
     #[arg(long)]
     filter: Option<String>,
 }
 
+/// One check: its name, and how to run it.
+struct Stage {
+    name: &'static str,
+    action: Action,
+}
+
+enum Action {
+    Setup,
+    /// `cargo` with these arguments and environment.
+    Cargo(Vec<String>, Vec<(&'static str, &'static str)>),
+    /// `cargo xtask` with these arguments.
+    Own(&'static [&'static str]),
+}
+
+/// How a stage went.
+struct Outcome {
+    name: &'static str,
+    took: Duration,
+    error: Option<anyhow::Error>,
+}
+
 /// Runs the stages.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    ui::heading("test");
-    ui::line(format_args!("filter {:?}", options.filter));
-    anyhow::bail!("test: under construction")
+    let start = Instant::now();
+    let root = setup::is_root();
+    if !root {
+        ui::line("not root: the tests that need it are skipped");
+    }
+    let outcomes: Vec<_> = stages(options.filter.as_deref(), root).iter().map(perform).collect();
+
+    ui::heading(format_args!("Summary, after {:.0} s", start.elapsed().as_secs_f64()));
+    for Outcome { name, took, error } in &outcomes {
+        let (took, word) = (took.as_secs_f64(), if error.is_none() { "ok" } else { "FAILED" });
+        ui::line(format_args!("{word:<6} {took:>6.1} s  {name}"));
+    }
+    let failed = outcomes.iter().filter(|outcome| outcome.error.is_some()).count();
+    if failed > 0 {
+        bail!("{failed} of {} stages failed", outcomes.len());
+    }
+    Ok(())
+}
+
+fn stages(filter: Option<&str>, root: bool) -> Vec<Stage> {
+    let mut stages = Vec::new();
+    if root {
+        stages.push(Stage { name: "programs that the tests need", action: Action::Setup });
+    }
+    if filter.is_none() {
+        stages.extend(checks());
+    }
+    stages.push(cargo("build the programs", &[&["build"], binaries::PRODUCT].concat()));
+    stages.push(test_stage(filter, root));
+    if filter.is_none() {
+        let doc = cargo("documentation", &words("doc --no-deps --workspace --exclude plugin-ebpf"));
+        stages.push(with_environment(doc, ("RUSTDOCFLAGS", "-D warnings")));
+    }
+    stages
+}
+
+/// What needs no test to run.
+fn checks() -> Vec<Stage> {
+    let clippy = "clippy --workspace --exclude plugin-ebpf --all-targets -- -D warnings";
+    vec![
+        cargo("formatting", &words("fmt --all -- --check")),
+        Stage { name: "rules of the house", action: Action::Own(&["tidy"]) },
+        Stage { name: "committed kernel programs", action: Action::Own(&["ebpf", "--check"]) },
+        cargo("clippy", &words(clippy)),
+    ]
+}
+
+fn test_stage(filter: Option<&str>, root: bool) -> Stage {
+    let mut arguments = words("test --workspace --exclude plugin-ebpf --no-fail-fast --");
+    arguments.extend(["--test-threads", THREADS]);
+    arguments.extend(filter);
+    let stage = cargo("tests", &arguments);
+    if root { with_environment(stage, (privilege::REQUIRE_ROOT, "1")) } else { stage }
+}
+
+fn words(line: &str) -> Vec<&str> {
+    line.split(' ').collect()
+}
+
+fn cargo(name: &'static str, arguments: &[&str]) -> Stage {
+    let arguments = arguments.iter().map(|&word| word.to_owned()).collect();
+    Stage { name, action: Action::Cargo(arguments, Vec::new()) }
+}
+
+fn with_environment(mut stage: Stage, variable: (&'static str, &'static str)) -> Stage {
+    if let Action::Cargo(_, environment) = &mut stage.action {
+        environment.push(variable);
+    }
+    stage
+}
+
+fn perform(stage: &Stage) -> Outcome {
+    ui::heading(stage.name);
+    let start = Instant::now();
+    let result = act(&stage.action);
+    if let Err(error) = &result {
+        ui::failure(error);
+    }
+    Outcome { name: stage.name, took: start.elapsed(), error: result.err() }
+}
+
+fn act(action: &Action) -> Result<()> {
+    match action {
+        Action::Setup => setup::run(),
+        Action::Cargo(arguments, environment) => {
+            let mut cargo = Command::new("cargo");
+            cargo.args(arguments).envs(environment.iter().copied());
+            // The test programs may be started from anywhere; the workspace may not.
+            ui::run(cargo.current_dir(crate::root()).stdin(Stdio::null()))
+        }
+        Action::Own(arguments) => {
+            let program = std::env::current_exe().context("find the running program")?;
+            let mut xtask = Command::new(program);
+            ui::run(xtask.args(*arguments).current_dir(crate::root()).stdin(Stdio::null()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_runs_the_tests_and_no_other_check() {
+        let names: Vec<_> = stages(Some("veth"), true).iter().map(|stage| stage.name).collect();
+        assert_eq!(names, ["programs that the tests need", "build the programs", "tests"]);
+    }
+
+    #[test]
+    fn root_is_promised_to_the_tests_only_when_it_is_there() {
+        for root in [true, false] {
+            let Stage { action: Action::Cargo(_, environment), .. } = test_stage(None, root) else {
+                panic!("the tests are run by cargo");
+            };
+            assert_eq!(environment.contains(&(privilege::REQUIRE_ROOT, "1")), root, "root {root}");
+        }
+    }
 }

@@ -6,7 +6,11 @@
 use std::{
     fmt::{self, Display},
     io::{self, Write as _},
+    process::Command,
 };
+
+use anyhow::{Context as _, Result, ensure};
+use ebpf_netns_tests::command::shown;
 
 /// Prints one line of narration.
 pub(crate) fn line(text: impl Display) {
@@ -16,6 +20,19 @@ pub(crate) fn line(text: impl Display) {
 /// Prints a heading, set apart from what came before.
 pub(crate) fn heading(text: impl Display) {
     print(format_args!("\n== {text}\n"));
+}
+
+/// Prints a command the way that one types it.
+pub(crate) fn typed(text: impl Display) {
+    print(format_args!("$ {text}\n"));
+}
+
+/// Prints a command, runs it to its end, and lets its output through.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    typed(shown(command));
+    let status = command.status().with_context(|| format!("start {}", shown(command)))?;
+    ensure!(status.success(), "{} failed, {status}", shown(command));
+    Ok(())
 }
 
 /// Prints an error with its chain of causes.
