@@ -144,8 +144,20 @@ pub fn interfaces(rtnl: &Rtnl, namespace: &Namespace) -> Result<Vec<Interface>, 
     if namespace.is_same_as(rtnl.own()) {
         return Err(VethError::HostNamespace);
     }
-    let nsid = rtnl.nsid(namespace)?;
+    interfaces_in(rtnl, rtnl.nsid(namespace)?)
+}
+
+/// As [`interfaces`], for a namespace that is known by its id alone: that of the peer of a host's
+/// veth, before it is known whose it is. The id is only good while that veth is there.
+///
+/// # Errors
+///
+/// As [`interfaces`].
+pub fn interfaces_in(rtnl: &Rtnl, nsid: Nsid) -> Result<Vec<Interface>, VethError> {
     let own = rtnl.own_nsid()?;
+    if nsid == own {
+        return Err(VethError::HostNamespace);
+    }
     let mut links = rtnl.links_in(nsid)?;
     links.sort_by_key(|link| link.index);
     links
