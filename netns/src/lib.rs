@@ -12,6 +12,7 @@ pub mod docker;
 pub mod exit;
 mod ids;
 mod link;
+pub mod links;
 mod mac;
 pub mod monitor;
 mod namespace;

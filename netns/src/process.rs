@@ -53,6 +53,10 @@ impl ProcessError {
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         match self {
+            // The id belongs to a thread: its process has another one.
+            Self::Open { source, .. } if source.kind() == io::ErrorKind::InvalidInput => {
+                ErrorClass::Gone
+            }
             Self::Open { source, .. } | Self::StartTime { source, .. } => ErrorClass::of_io(source),
             Self::Ended { .. } => ErrorClass::Gone,
         }

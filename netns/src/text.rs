@@ -43,7 +43,7 @@ impl fmt::Display for Printable<'_> {
 }
 
 /// Whether a character shows as itself and changes nothing around it.
-fn is_visible(c: char) -> bool {
+pub(crate) fn is_visible(c: char) -> bool {
     !c.is_control()
         && !matches!(c,
             '\u{ad}'                    // soft hyphen
