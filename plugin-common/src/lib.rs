@@ -2,14 +2,21 @@
 //! the frame parser ([`packet`]) and the decision over a parsed frame ([`verdict`]).
 //!
 //! The parser and the verdict run unchanged in the kernel and on the host, where the tests are.
-//! Nothing here allocates, panics or loops without a bound, and nothing knows of maps or hooks.
+//! Nothing of them allocates, panics or loops without a bound, and nothing knows of maps or hooks.
 #![no_std]
 #![expect(
     clippy::inline_always,
     reason = "BPF has no calls that pass a frame or return a packet: all of it is one function"
 )]
 
+#[cfg(any(test, feature = "frames"))]
+extern crate std;
+
 pub mod abi;
+#[cfg(any(test, feature = "frames"))]
+pub mod frames;
+#[cfg(test)]
+mod oracle;
 pub mod packet;
 pub mod presets;
 pub mod verdict;

@@ -36,6 +36,9 @@ impl Presets {
     /// The presets for which a frame has to be read.
     const SELECTIVE: Self = Self(Self::DROP_TCP.0 | Self::DROP_UDP.0 | Self::DROP_ICMP.0);
 
+    /// The bits that have a meaning.
+    const KNOWN: Self = Self((1 << 7) - 1);
+
     /// Every preset that a label can name, with its name.
     pub const NAMED: [(&'static str, Self); 6] = [
         ("pass", Self::PASS),
@@ -79,6 +82,14 @@ impl Presets {
         self.0 & (Self::SELECTIVE.0 | Self::LOG.0) != 0
     }
 
+    /// Whether a bit is set that has no meaning here, as a newer version of user space may write:
+    /// what to drop is then not known.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_unknown(self) -> bool {
+        self.0 & !Self::KNOWN.0 != 0
+    }
+
     /// Both sets: a packet passes when each of them lets it pass.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
@@ -114,6 +125,20 @@ mod tests {
         }
         let internal = Presets::CLOSED | Presets::UNASSIGNED;
         assert_eq!(seen & internal.bits(), 0, "closed cannot be named by a label");
+        assert_eq!(
+            seen | internal.bits(),
+            Presets::KNOWN.bits(),
+            "a preset added to one is added to the other"
+        );
+    }
+
+    #[test]
+    fn a_bit_without_a_meaning_is_noticed() {
+        for bit in 0..32 {
+            let presets = Presets::from_bits(1 << bit);
+            assert_eq!(presets.has_unknown(), bit >= 7, "bit {bit}");
+        }
+        assert!(!Presets::KNOWN.has_unknown() && !Presets::PASS.has_unknown());
     }
 
     #[test]

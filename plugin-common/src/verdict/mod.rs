@@ -1,5 +1,8 @@
 //! The verdict over one frame: presets and a parsed frame in, a [`Reason`] out. Pure.
 
+#[cfg(test)]
+mod tests;
+
 use crate::packet::{Fragment, Packet, Unreadable, protocol};
 use crate::presets::Presets;
 
@@ -23,7 +26,7 @@ pub enum Reason {
     Malformed = 6,
     /// Dropped because the `EtherType` is neither IPv4, IPv6 nor ARP.
     UnknownEthertype = 7,
-    /// Dropped because the container's policy could not be understood.
+    /// Dropped because the container's policy could not be understood, by user space or here.
     Closed = 8,
     /// Dropped because the interface has no policy (yet).
     NoPolicy = 9,
@@ -93,7 +96,7 @@ pub fn verdict(presets: Presets, packet: &Packet) -> Reason {
     if presets.contains(Presets::UNASSIGNED) {
         return Reason::NoPolicy;
     }
-    if presets.contains(Presets::CLOSED) {
+    if presets.contains(Presets::CLOSED) || presets.has_unknown() {
         return Reason::Closed;
     }
     if presets.contains(Presets::DROP_ALL) {
@@ -125,7 +128,7 @@ fn by_protocol(presets: Presets, packet: &Packet) -> Reason {
     }
 }
 
-/// Neighbour discovery as its receivers accept it: whole, hop limit 255, code 0
+/// Neighbour discovery as its receivers accept it: no fragment header, hop limit 255, code 0
 /// ([RFC 4861](https://www.rfc-editor.org/rfc/rfc4861) 6.1 and 7.1,
 /// [RFC 6980](https://www.rfc-editor.org/rfc/rfc6980)). Anything else of these types is ICMP.
 #[inline(always)]

@@ -5,6 +5,9 @@
 //! says why it cannot. It never guesses, never reads past the frame, and its loops are bounded.
 //! Hooks give it bytes through [`Frame`]; it knows nothing of them.
 
+#[cfg(test)]
+mod tests;
+
 use core::hint::black_box;
 
 /// IP protocol numbers ([IANA](https://www.iana.org/assignments/protocol-numbers)).
@@ -95,6 +98,8 @@ pub enum Unreadable {
 pub enum Fragment {
     /// All of it.
     Whole,
+    /// All of it, behind a fragment header that says so (RFC 6946).
+    Atomic,
     /// The first part, which carries the transport header.
     First,
     /// A later part, which does not.
@@ -287,6 +292,10 @@ fn upper_layers<F: Frame>(
             return Err(Unreadable::Malformed);
         }
         let [following, length, offset_high, offset_low] = load_within(frame, at)?;
+        // The fixed part alone is three words, of which the length leaves out two.
+        if next == protocol::AUTHENTICATION && length == 0 {
+            return Err(Unreadable::Malformed);
+        }
         if next == protocol::FRAGMENT {
             if fragment_seen {
                 return Err(Unreadable::Malformed);
@@ -328,8 +337,7 @@ const fn extension_len(number: u8, length: u8) -> u32 {
     }
 }
 
-/// The last three bits of the field are flags, the lowest of them "more fragments". A header with
-/// offset 0 and no more fragments is an atomic fragment: a whole packet (RFC 6946).
+/// The last three bits of the field are flags, the lowest of them "more fragments".
 #[inline(always)]
 const fn ipv6_fragment(field: u16) -> Fragment {
     if field & 0xfff8 != 0 {
@@ -337,7 +345,7 @@ const fn ipv6_fragment(field: u16) -> Fragment {
     } else if field & 1 != 0 {
         Fragment::First
     } else {
-        Fragment::Whole
+        Fragment::Atomic
     }
 }
 
