@@ -7,6 +7,7 @@ mod demo;
 mod ebpf;
 mod setup;
 mod test;
+mod tidy;
 mod ui;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ enum Command {
     /// Show the main job on a real Docker engine, step by step, and check every step.
     Demo(demo::Options),
     Ebpf(ebpf::Args),
+    /// Check the rules of this repository that a program can check.
+    Tidy,
     /// Run every check and every test, the way CI does.
     Test(test::Options),
 }
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Command::Setup => setup::run(),
         Command::Demo(options) => demo::run(&options),
         Command::Ebpf(args) => ebpf::run(&args, &root()),
+        Command::Tidy => tidy::run(&root()),
         Command::Test(options) => test::run(&options),
     };
     match result {

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
+use ebpf_netns_tests::command::{output_of, stdout_of};
 
 use super::artifacts::Artifacts;
-use super::command::{read, read_showing_progress, run};
 use super::manifest::{self, Manifest, Object, Tools};
 use super::sources;
 use super::toolchain::{Objcopy, Rust, TARGET, Toolchain};
@@ -116,6 +116,15 @@ pub(super) fn object_names(dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Removes what earlier builds left, so that the next one starts from nothing.
+pub(super) fn clean(root: &Path) -> Result<()> {
+    let dir = root.join(TARGET_DIR);
+    if dir.exists() {
+        fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))?;
+    }
+    Ok(())
+}
+
 /// Builds every object.
 pub(super) fn build(root: &Path, toolchain: &Toolchain) -> Result<Built> {
     let Toolchain { rust, linker } = toolchain;
@@ -125,7 +134,7 @@ pub(super) fn build(root: &Path, toolchain: &Toolchain) -> Result<Built> {
     let mut cargo = cargo(root, rust, "build", &flags);
     cargo.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &linker.path);
     cargo.args(["--message-format", "json-render-diagnostics"]);
-    let artifacts = Artifacts::parse(&read_showing_progress(&mut cargo)?, root)?;
+    let artifacts = Artifacts::parse(&messages(&mut cargo)?, root)?;
     let mut objects = BTreeMap::new();
     for (name, path) in &artifacts.programs {
         objects.insert(format!("{name}.o"), stripped(&objcopy, path)?);
@@ -149,7 +158,7 @@ pub(super) fn clippy(root: &Path) -> Result<()> {
         return Ok(());
     }
     let flags = Flags::new(root, &rust)?;
-    run(cargo(root, &rust, "clippy", &flags).args(["--", "-D", "warnings"]))
+    ui::run(cargo(root, &rust, "clippy", &flags).args(["--", "-D", "warnings"]))
 }
 
 /// `cargo COMMAND` for the kernel programs.
@@ -165,11 +174,18 @@ fn cargo(root: &Path, rust: &Rust, command: &str, flags: &Flags) -> Command {
     cargo
 }
 
+/// Runs cargo with its progress going to the terminal; returns what it says to programs.
+fn messages(cargo: &mut Command) -> Result<String> {
+    let output = output_of(cargo.stderr(Stdio::inherit()))?;
+    ensure!(output.status.success(), "the kernel programs do not build, see above");
+    String::from_utf8(output.stdout).context("cargo's messages are not text")
+}
+
 /// The object without debug information; BTF is not debug information and stays.
 fn stripped(objcopy: &Objcopy, object: &Path) -> Result<Vec<u8>> {
     let dir = tempfile::tempdir().context("make a directory for the stripped object")?;
     let output = dir.path().join("stripped.o");
-    read(objcopy.command().arg("--strip-debug").arg(object).arg(&output))?;
+    stdout_of(objcopy.command().arg("--strip-debug").arg(object).arg(&output))?;
     let bytes = fs::read(&output).with_context(|| format!("read {}", output.display()))?;
     let has = |section: &[u8]| bytes.windows(section.len()).any(|window| window == section);
     ensure!(has(b".BTF\0"), "{} has no BTF after stripping", object.display());

@@ -27,7 +27,12 @@ pub(super) fn run(root: &Path, insist: bool) -> Result<()> {
         committed.objects.len()
     ));
     match rebuildable(&committed) {
-        Ok(toolchain) => rebuild(root, &committed, &toolchain),
+        Ok(toolchain) => {
+            if insist {
+                build::clean(root)?;
+            }
+            rebuild(root, &committed, &toolchain)
+        }
         Err(reason) if insist => Err(reason.context("cannot rebuild the committed objects")),
         Err(reason) => {
             let reason = format!("{reason:#}").replace('\n', "; ");
@@ -38,7 +43,7 @@ pub(super) fn run(root: &Path, insist: bool) -> Result<()> {
 }
 
 /// What is wrong between sources, manifest and objects, one line each. Cheap: nothing is built.
-fn committed_problems(root: &Path) -> Result<Vec<String>> {
+pub(crate) fn committed_problems(root: &Path) -> Result<Vec<String>> {
     let dir = bytecode_dir(root);
     let manifest = Manifest::read(&dir)?;
     let now = sources::now(root, manifest.sources.files.keys().cloned())?;

@@ -7,13 +7,14 @@
 mod artifacts;
 mod build;
 mod check;
-mod command;
 mod llvm;
 mod lock;
 mod manifest;
 mod setup;
 mod sources;
 mod toolchain;
+
+pub(crate) use check::committed_problems;
 
 use std::path::{Path, PathBuf};
 
@@ -45,7 +46,7 @@ pub(crate) struct Args {
     /// bit, when the toolchain here is the manifest's.
     #[arg(long)]
     check: bool,
-    /// With --check: fail where the objects cannot be rebuilt and compared
+    /// With --check: rebuild from nothing, and fail where that cannot be done
     #[arg(long, requires = "check")]
     rebuild: bool,
     /// Install the toolchain that the kernel programs need

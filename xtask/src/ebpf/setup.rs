@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use ebpf_netns_tests::command::stdout_of;
 
-use super::command::{read, run};
 use super::toolchain::{BPF_LINKER, Linker, RUST, Rust, Toolchain, linker_root, rustup_rustc};
 use crate::ui;
 
@@ -57,18 +57,18 @@ fn rust() -> Result<Rust> {
 
 /// Has rustup install the pinned toolchain and its sources.
 fn rustup() -> Result<()> {
-    read(Command::new("rustup").arg("--version")).context("rustup is not installed")?;
+    stdout_of(Command::new("rustup").arg("--version")).context("rustup is not installed")?;
     if rustup_rustc(RUST).is_none() {
         let install = ["toolchain", "install", RUST, "--profile", "minimal"];
         let components = ["--component", "rust-src", "--component", "clippy"];
-        return run(Command::new("rustup").args(install).args(components));
+        return ui::run(Command::new("rustup").args(install).args(components));
     }
     let installed = ["component", "list", "--toolchain", RUST, "--installed"];
-    let installed = read(Command::new("rustup").args(installed)).unwrap_or_default();
+    let installed = stdout_of(Command::new("rustup").args(installed)).unwrap_or_default();
     if installed.lines().any(|line| line.trim() == "rust-src") {
         return Ok(());
     }
-    run(Command::new("rustup").args(["component", "add", "rust-src", "--toolchain", RUST]))
+    ui::run(Command::new("rustup").args(["component", "add", "rust-src", "--toolchain", RUST]))
 }
 
 /// Builds bpf-linker against an LLVM that can read what this compiler writes.
@@ -81,7 +81,7 @@ fn install_linker(rust: &Rust) -> Result<Linker> {
     cargo.args(["--locked", "--force", "--no-default-features"]);
     cargo.args(["--features", &format!("llvm-{major}"), "--root"]);
     ui::line("building bpf-linker; it takes a minute or two, once");
-    run(cargo.arg(&root)).context("build bpf-linker")?;
+    ui::run(cargo.arg(&root)).context("build bpf-linker")?;
     Linker::at(root.join("bin/bpf-linker"), rust)
 }
 
@@ -89,7 +89,7 @@ fn install_linker(rust: &Rust) -> Result<Linker> {
 fn llvm_prefix(major: u32) -> Result<PathBuf> {
     let config = |prefix: &Path| prefix.join("bin/llvm-config");
     if let Some(prefix) = env::var_os("LLVM_PREFIX").map(PathBuf::from) {
-        let said = read(Command::new(config(&prefix)).arg("--version"))?;
+        let said = stdout_of(Command::new(config(&prefix)).arg("--version"))?;
         let is = said.trim().split('.').next().and_then(|text| text.parse().ok());
         ensure!(
             is == Some(major),
@@ -113,14 +113,14 @@ fn llvm_prefix(major: u32) -> Result<PathBuf> {
 /// Whether dpkg has all of these.
 fn installed(packages: &[&str]) -> bool {
     let query = ["--show", "--showformat", "${db:Status-Status}\n"];
-    let states = read(Command::new("dpkg-query").args(query).args(packages));
+    let states = stdout_of(Command::new("dpkg-query").args(query).args(packages));
     states.is_ok_and(|states| states.lines().all(|state| state == "installed"))
 }
 
 /// Installs Debian packages, or says what to do where that cannot be done.
 fn apt(packages: &[&str]) -> Result<()> {
     let list = packages.join(" ");
-    if read(Command::new("apt-get").arg("--version")).is_err() {
+    if stdout_of(Command::new("apt-get").arg("--version")).is_err() {
         bail!(
             "this is not Debian: install what Debian calls {list}, and set LLVM_PREFIX to LLVM's \
              directory (the one with bin/llvm-config)"
@@ -132,7 +132,7 @@ fn apt(packages: &[&str]) -> Result<()> {
     let get = |arguments: &[&str]| {
         let mut apt = Command::new("apt-get");
         apt.env("DEBIAN_FRONTEND", "noninteractive").args(arguments);
-        run(&mut apt)
+        ui::run(&mut apt)
     };
     get(&["update", "--quiet"])?;
     let install = ["install", "--yes", "--quiet", "--no-install-recommends"];

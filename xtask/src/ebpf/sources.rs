@@ -20,7 +20,6 @@ const CRATES: [&str; 2] = ["plugin-ebpf", "plugin-common"];
 /// one of those that were read names it. Files of tests are no part of it.
 pub(super) fn now(root: &Path, files: impl IntoIterator<Item = String>) -> Result<Sources> {
     let mut files: BTreeSet<String> = files.into_iter().collect();
-    files.extend(CRATES.map(|name| format!("{name}/Cargo.toml")));
     files.extend(programs(root)?);
     let mut hashes = BTreeMap::new();
     for file in files {
@@ -36,7 +35,10 @@ pub(super) fn now(root: &Path, files: impl IntoIterator<Item = String>) -> Resul
     let workspace = read("Cargo.toml")?;
     let mut crates = BTreeMap::new();
     for name in CRATES {
-        crates.insert(name, dependencies(&read(&format!("{name}/Cargo.toml"))?));
+        let path = format!("{name}/Cargo.toml");
+        let manifest = read(&path)?;
+        crates.insert(name, dependencies(&manifest));
+        hashes.insert(path, without_tests(manifest)?);
     }
     let lock = Lock::parse(&read("Cargo.lock")?)?;
     let used = crates.values().flatten().cloned().collect();
@@ -59,6 +61,17 @@ fn programs(root: &Path) -> Result<Vec<String>> {
     Ok(programs)
 }
 
+/// A hash of a crate's Cargo.toml, but for what its tests and lints take.
+fn without_tests(mut manifest: Table) -> Result<String> {
+    manifest.retain(|key, _: &mut toml::Value| !["dev-dependencies", "lints"].contains(&key));
+    Ok(sha256(as_text(&manifest)?.as_bytes()))
+}
+
+/// One text for one meaning, whatever the layout in the file.
+fn as_text(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(value).context("write a part of Cargo.toml as JSON")
+}
+
 /// The dependencies that a crate always has; optional ones are for user space.
 fn dependencies(manifest: &Table) -> BTreeSet<String> {
     let tables = ["dependencies", "build-dependencies"];
@@ -79,14 +92,14 @@ fn relevant(workspace: &Table, used: &BTreeSet<String>) -> Result<String> {
     let package = section("package").context("Cargo.toml has no [workspace.package]")?;
     let mut lines = Vec::new();
     for key in ["version", "edition"] {
-        lines.push(format!("{key} {:?}", package.get(key)));
+        lines.push(format!("{key} {}", as_text(&package.get(key))?));
     }
     for name in used {
         let entry = section("dependencies").and_then(|all| all.get(name));
-        lines.push(format!("{name} {entry:?}"));
+        lines.push(format!("{name} {}", as_text(&entry)?));
     }
     let profile = workspace.get("profile").and_then(|profile| profile.get("release"));
-    lines.push(format!("{:?}", profile.and_then(|release| release.get("package"))));
+    lines.push(as_text(&profile.and_then(|release| release.get("package")))?);
     Ok(sha256(lines.join("\n").as_bytes()))
 }
 
@@ -114,6 +127,14 @@ mod tests {
         check("tokio = '1'", "tokio = '2'", false);
         check("thin", "fat", false);
         check("[profile.release]", "[profile.release.package.plugin-ebpf]", true);
+    }
+
+    #[test]
+    fn what_tests_take_does_not_count() {
+        let hash = |text: &str| without_tests(text.parse().unwrap()).unwrap();
+        let plain = "[features]\nuser = []\n";
+        assert_eq!(hash(plain), hash(&format!("# x\n{plain}[dev-dependencies]\netherparse = '1'")));
+        assert_ne!(hash(plain), hash(&plain.replace("user", "users")));
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use ebpf_netns_tests::command::stdout_of;
 
-use super::command::read;
 use super::llvm::{LlvmVersion, RustcVersion};
 
 /// The toolchain that the committed objects are made with.
@@ -73,8 +73,8 @@ impl Rust {
     }
 
     fn of_rustc(rustc: &Path) -> Result<Self> {
-        let sysroot = read(Command::new(rustc).args(["--print", "sysroot"]))?;
-        let version = RustcVersion::parse(&read(Command::new(rustc).arg("-vV"))?)?;
+        let sysroot = stdout_of(Command::new(rustc).args(["--print", "sysroot"]))?;
+        let version = RustcVersion::parse(&stdout_of(Command::new(rustc).arg("-vV"))?)?;
         let rust = Self { sysroot: PathBuf::from(sysroot.trim()), version };
         ensure!(
             rust.sources().join("library/core").is_dir(),
@@ -149,7 +149,7 @@ pub(super) struct Objcopy {
 impl Objcopy {
     fn that_works(path: PathBuf, libraries: Option<PathBuf>) -> Option<Self> {
         let mut objcopy = Self { path, libraries, version: String::new() };
-        let said = read(objcopy.command().arg("--version")).ok()?;
+        let said = stdout_of(objcopy.command().arg("--version")).ok()?;
         let version = said.lines().find_map(|line| line.split_once("LLVM version "))?.1;
         objcopy.version = format!("LLVM {}", version.trim());
         Some(objcopy)
@@ -188,7 +188,7 @@ impl Linker {
     }
 
     pub(super) fn at(path: PathBuf, rust: &Rust) -> Result<Self> {
-        let said = read(Command::new(&path).arg("--version"))?;
+        let said = stdout_of(Command::new(&path).arg("--version"))?;
         let version = said.trim().trim_start_matches("bpf-linker ").to_owned();
         let llvm = linked_llvm(&path, rust)?;
         fits(llvm, &rust.version, &path)?;
@@ -206,7 +206,8 @@ pub(super) fn linker_root() -> Result<PathBuf> {
 
 /// The compiler of a toolchain of rustup, if both are here.
 pub(super) fn rustup_rustc(toolchain: &str) -> Option<PathBuf> {
-    let which = read(Command::new("rustup").args(["which", "--toolchain", toolchain, "rustc"]));
+    let which =
+        stdout_of(Command::new("rustup").args(["which", "--toolchain", toolchain, "rustc"]));
     which.ok().map(|path| PathBuf::from(path.trim()))
 }
 
@@ -231,11 +232,11 @@ fn linked_llvm(linker: &Path, rust: &Rust) -> Result<LlvmVersion> {
     fs::write(&source, "#![feature(no_core)]\n#![no_core]\n").context("write a trial source")?;
     let mut rustc = Command::new(rust.bin("rustc"));
     rustc.env("RUSTC_BOOTSTRAP", "1").args(["--crate-type=lib", "--emit=llvm-bc", "--target"]);
-    read(rustc.arg(TARGET).arg("-o").arg(&input).arg(&source))?;
+    stdout_of(rustc.arg(TARGET).arg("-o").arg(&input).arg(&source))?;
     let mut link = Command::new(linker);
-    read(link.arg("--emit=llvm-bc").arg("-o").arg(&output).arg(&input)).with_context(|| {
-        format!("{} cannot read what {} writes", linker.display(), rust.version.line)
-    })?;
+    stdout_of(link.arg("--emit=llvm-bc").arg("-o").arg(&output).arg(&input)).with_context(
+        || format!("{} cannot read what {} writes", linker.display(), rust.version.line),
+    )?;
     let bitcode = fs::read(&output).with_context(|| format!("read {}", output.display()))?;
     LlvmVersion::of_bitcode(&bitcode)
 }
