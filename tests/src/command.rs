@@ -41,6 +41,25 @@ pub fn shown(command: &Command) -> String {
         .chain(command.get_args())
         .map(|word| word.to_string_lossy())
         .collect();
-    let start = words.iter().rposition(|word| word == "--").map_or(0, |wrapper| wrapper + 1);
-    words.get(start..).unwrap_or_default().join(" ")
+    let mut rest = words.as_slice();
+    while let [program, arguments @ ..] = rest
+        && program == "nsenter"
+        && let Some(wrapper) = arguments.iter().position(|word| word == "--")
+    {
+        rest = arguments.get(wrapper + 1..).unwrap_or_default();
+    }
+    rest.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrappers_are_not_shown() {
+        let mut command = Command::new("nsenter");
+        command.args(["--target=1", "--", "nsenter", "--net=x", "--", "cargo", "test", "--", "-q"]);
+        assert_eq!(shown(&command), "cargo test -- -q");
+        assert_eq!(shown(Command::new("ip").arg("link")), "ip link");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitStatus},
 };
 
@@ -21,6 +21,8 @@ use crate::{
 /// What is not the default about a daemon.
 #[derive(Clone, Debug, Default)]
 pub struct DaemonOptions {
+    /// Where the engine is; a private machine's own when empty.
+    pub docker_host: String,
     /// More arguments of `ebpf-netns-plugin run`, for example `--tc=clsact`.
     pub arguments: Vec<String>,
 }
@@ -30,6 +32,7 @@ pub struct DaemonOptions {
 pub struct Daemon<'a> {
     process: Process,
     machine: &'a Machine,
+    docker_host: String,
     log: PathBuf,
 }
 
@@ -49,10 +52,14 @@ impl<'a> Daemon<'a> {
     ///
     /// As [`Self::start`].
     pub fn start_with(machine: &'a Machine, options: &DaemonOptions) -> Result<Self> {
+        let docker_host = match options.docker_host.as_str() {
+            "" => engine::DOCKER_HOST,
+            given => given,
+        };
         let mut run = machine.command(binaries::path(Binary::Plugin)?);
-        run.args(["run", "--docker-host", engine::DOCKER_HOST]).args(&options.arguments);
+        run.args(["run", "--docker-host", docker_host]).args(&options.arguments);
         let (process, log) = machine.spawn(&mut run, "ebpf-netns-plugin.log")?;
-        let mut daemon = Self { process, machine, log };
+        let mut daemon = Self { process, machine, docker_host: docker_host.to_owned(), log };
         let ended = wait_for(DEADLINE, "the daemon to answer", || {
             if daemon.process.is_running()? { daemon.status().map(|_| false) } else { Ok(true) }
         })
@@ -86,8 +93,14 @@ impl<'a> Daemon<'a> {
     ///
     /// When it cannot be built.
     pub fn netns(&self) -> Result<Command> {
-        let mut command = self.machine.command(binaries::path(Binary::Netns)?);
-        command.env("DOCKER_HOST", engine::DOCKER_HOST);
+        let program = binaries::path(Binary::Netns)?;
+        // It looks for `ebpf-netns-plugin` there, for the verbs that it does not have.
+        let own = program.parent().map(Path::to_path_buf);
+        let usual = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths(own.into_iter().chain(std::env::split_paths(&usual)))?;
+        let mut command = self.machine.command(&program);
+        command.env("PATH", path);
+        command.env("DOCKER_HOST", &self.docker_host);
         Ok(command)
     }
 

@@ -98,7 +98,7 @@ fn containers_survive_a_killed_engine_and_it_starts_again() -> Result<()> {
     if !privilege::have_root()? {
         return Ok(());
     }
-    let mut engine = Engine::start_with(EngineOptions {
+    let engine = Engine::start_with(EngineOptions {
         flags: vec!["--live-restore".into()],
         images: vec![Image::Noshell],
     })?;

@@ -50,7 +50,7 @@ fn serve(port: u16) -> Result<()> {
 }
 
 fn echo_datagrams(socket: &UdpSocket) -> Result<()> {
-    let mut buffer = [0; 65536];
+    let mut buffer = vec![0; 65536];
     loop {
         let (length, from) = socket.recv_from(&mut buffer).context("receive")?;
         say("got a datagram")?;
@@ -87,10 +87,11 @@ fn name(outcome: &io::Result<()>) -> Result<&'static str> {
     let Err(error) = outcome else { return Ok("echoed") };
     match error.kind() {
         ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => Ok("refused"),
-        ErrorKind::TimedOut | ErrorKind::WouldBlock => Ok("timed out"),
+        // A sender on this host is told of a drop in its own stack as a lack of permission.
+        ErrorKind::TimedOut | ErrorKind::WouldBlock | ErrorKind::PermissionDenied => {
+            Ok("timed out")
+        }
         ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Ok("unreachable"),
-        // TC and nftables refuse a local sender's packet this way.
-        ErrorKind::PermissionDenied => Ok("timed out"),
         _ => bail!("probe: {error}"),
     }
 }

@@ -7,7 +7,13 @@ mod address;
 mod gate;
 mod server;
 
-use std::{ffi::OsStr, fs, path::PathBuf, process::Output};
+use std::{
+    ffi::OsStr,
+    fs,
+    path::PathBuf,
+    process::{Command, Output},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -42,12 +48,14 @@ pub struct EngineOptions {
 /// A running engine; it ends, with its containers, when dropped.
 #[derive(Debug)]
 pub struct Engine {
-    // Dropped first, before the machine it runs in.
-    server: Option<Server>,
+    // Dropped first, before the machine it runs in. Behind a lock, so that an engine can be
+    // restarted while a daemon in the same machine borrows from it.
+    server: Mutex<Option<Server>>,
     machine: Machine,
     options: EngineOptions,
     gate: Gate,
     docker: PathBuf,
+    docker_host: String,
 }
 
 impl Engine {
@@ -69,9 +77,33 @@ impl Engine {
         let machine = Machine::start()?;
         let gate = Gate::new(&machine)?;
         let docker = docker_program()?;
-        let mut engine = Self { server: None, machine, options, gate, docker };
+        let docker_host = DOCKER_HOST.to_owned();
+        let engine = Self { server: Mutex::default(), machine, options, gate, docker, docker_host };
         engine.restart()?;
-        engine.import()?;
+        let all = Image::ALL;
+        let wanted = &engine.options.images;
+        for image in if wanted.is_empty() { &all[..] } else { wanted } {
+            engine.import(*image, image.name())?;
+        }
+        Ok(engine)
+    }
+
+    /// The engine that runs on this host, at `$DOCKER_HOST` or the usual socket. Nothing is
+    /// imported into it, and dropping this leaves it alone.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer.
+    pub fn host() -> Result<Self> {
+        let machine = Machine::host()?;
+        let gate = Gate::new(&machine)?;
+        let docker_host =
+            std::env::var("DOCKER_HOST").unwrap_or("unix:///var/run/docker.sock".to_owned());
+        let (docker, options) = (docker_program()?, EngineOptions::default());
+        let engine = Self { server: Mutex::default(), machine, options, gate, docker, docker_host };
+        engine
+            .docker(["version", "--format", "{{.Server.Version}}"])
+            .with_context(|| format!("there is no Docker engine at {}", engine.docker_host))?;
         Ok(engine)
     }
 
@@ -85,6 +117,12 @@ impl Engine {
     #[must_use]
     pub fn gate(&self) -> &Gate {
         &self.gate
+    }
+
+    /// Where the engine is, for programs in its machine.
+    #[must_use]
+    pub fn docker_host(&self) -> &str {
+        &self.docker_host
     }
 
     /// The socket's path as this process, outside of the machine, reaches it.
@@ -119,11 +157,11 @@ impl Engine {
 
     /// `docker` without arguments, for [`Machine::spawn`] and the like.
     #[must_use]
-    pub fn docker_command(&self) -> std::process::Command {
+    pub fn docker_command(&self) -> Command {
         let mut command = self.machine.command(&self.docker);
         command
             .env_remove("DOCKER_CONTEXT")
-            .env("DOCKER_HOST", DOCKER_HOST)
+            .env("DOCKER_HOST", &self.docker_host)
             // Nobody's credentials or plugins.
             .env("DOCKER_CONFIG", self.machine.directory());
         command
@@ -191,9 +229,10 @@ impl Engine {
     /// # Errors
     ///
     /// When it does not end, or does not start.
-    pub fn restart(&mut self) -> Result<()> {
+    pub fn restart(&self) -> Result<()> {
         self.stop()?;
-        self.server = Some(Server::start(&self.machine, &self.gate, &self.options.flags)?);
+        let server = Server::start(&self.machine, &self.gate, &self.options.flags)?;
+        *self.server() = Some(server);
         Ok(())
     }
 
@@ -202,8 +241,9 @@ impl Engine {
     /// # Errors
     ///
     /// When it does not end.
-    pub fn stop(&mut self) -> Result<()> {
-        self.server.take().map_or(Ok(()), Server::stop)
+    pub fn stop(&self) -> Result<()> {
+        let running = self.server().take();
+        running.map_or(Ok(()), Server::stop)
     }
 
     /// Ends `dockerd` at once (SIGKILL); containers live on. [`Self::restart`] starts it again.
@@ -211,23 +251,23 @@ impl Engine {
     /// # Errors
     ///
     /// When it was not running.
-    pub fn kill(&mut self) -> Result<()> {
-        self.server.take().context("dockerd does not run")?.kill()
+    pub fn kill(&self) -> Result<()> {
+        let running = self.server().take();
+        running.context("dockerd does not run")?.kill()
     }
 
-    fn import(&self) -> Result<()> {
-        let all = Image::ALL;
-        let wanted = if self.options.images.is_empty() { &all[..] } else { &self.options.images };
-        for image in wanted {
-            let mut arguments = vec!["import".to_owned()];
-            for change in image.changes() {
-                arguments.extend(["--change".to_owned(), (*change).to_owned()]);
-            }
-            arguments.push(image.tarball()?.display().to_string());
-            arguments.push(image.name().to_owned());
-            self.docker(&arguments).with_context(|| format!("import image {}", image.name()))?;
+    /// Imports an image under a name; [`Self::start`] does it under its own.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made or imported.
+    pub fn import(&self, image: Image, name: &str) -> Result<()> {
+        let mut arguments = vec!["import".to_owned()];
+        for change in image.changes() {
+            arguments.extend(["--change".to_owned(), (*change).to_owned()]);
         }
-        Ok(())
+        arguments.extend([image.tarball()?.display().to_string(), name.to_owned()]);
+        self.docker(&arguments).map(drop).with_context(|| format!("import image {name}"))
     }
 
     /// Waits until a container's process has ended.
@@ -242,10 +282,17 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// A test that panicked elsewhere does not make the server unusable.
+    fn server(&self) -> MutexGuard<'_, Option<Server>> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Drop for Engine {
     fn drop(&mut self) {
         if std::thread::panicking()
-            && let Some(server) = &self.server
+            && let Some(server) = &*self.server()
         {
             server.show_log();
         }
