@@ -124,7 +124,9 @@ impl Docker {
         }
     }
 
-    fn failed(&self, what: &'static str, source: bollard::errors::Error) -> DockerError {
+    /// An error of the client, as one of ours; `what` is what was asked.
+    #[must_use]
+    pub fn failed(&self, what: &'static str, source: bollard::errors::Error) -> DockerError {
         match source {
             source @ bollard::errors::Error::DockerResponseServerError { .. } => {
                 DockerError::Refused { what, source: Box::new(source) }
