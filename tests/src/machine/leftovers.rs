@@ -5,13 +5,13 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    thread::sleep,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 
 use super::{LOCK, PREFIX};
+use crate::wait::wait_until;
 
 /// Removes directories and cgroups of machines that are dead; those of living ones stay.
 ///
@@ -69,8 +69,9 @@ fn remove_cgroup(cgroup: &Path) -> bool {
             remove_cgroup(&entry.path());
         }
     }
-    (0..10).any(|attempt| {
-        sleep(Duration::from_millis(20 * attempt));
+    // What was killed just now can still be on its way out.
+    wait_until(Duration::from_secs(2), "a cgroup to be empty", || {
         fs::remove_dir(cgroup).is_ok() || !cgroup.exists()
     })
+    .is_ok()
 }
