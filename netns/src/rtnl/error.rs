@@ -23,6 +23,8 @@ pub enum Operation {
     LinkIn(Nsid, Ifindex),
     /// Dump another namespace's addresses.
     AddressesIn(Nsid),
+    /// Dump the filters of one of our own links.
+    Filters(Ifindex),
 }
 
 impl fmt::Display for Operation {
@@ -34,6 +36,7 @@ impl fmt::Display for Operation {
             Self::LinksIn(nsid) => write!(f, "list links of namespace id {nsid}"),
             Self::Link(index) => write!(f, "get link {index}"),
             Self::LinkIn(nsid, index) => write!(f, "get link {index} of namespace id {nsid}"),
+            Self::Filters(index) => write!(f, "list filters of link {index}"),
             Self::AddressesIn(nsid) => write!(f, "list addresses of namespace id {nsid}"),
         }
     }

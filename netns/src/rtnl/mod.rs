@@ -23,6 +23,7 @@ use netlink_packet_route::{
     address::{AddressAttribute, AddressMessage},
     link::{LinkAttribute, LinkExtentMask, LinkMessage},
     nsid::{NsidAttribute, NsidMessage},
+    tc::{TcHandle, TcMessage},
 };
 use rustix::io::Errno;
 
@@ -37,6 +38,28 @@ const DUMP_ATTEMPTS: u32 = 16;
 
 /// How often an id is asked for and assigned, in case it is taken away in between.
 const NSID_ATTEMPTS: u32 = 4;
+
+/// Which way a frame goes at a link: into the host from it, or out of the host through it. At the
+/// host's end of a veth pair, ingress is what the container sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Into the host.
+    Ingress,
+    /// Out of the host.
+    Egress,
+}
+
+/// An eBPF program attached as a traffic control filter (`clsact`). Those attached as TCX are not
+/// visible in rtnetlink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BpfFilter {
+    /// The kernel's id for the program.
+    pub program_id: u32,
+    /// The name that was given to the filter.
+    pub name: String,
+    /// The hash of the program, in hexadecimal.
+    pub tag: Option<String>,
+}
 
 /// A connection to rtnetlink in the namespace of the thread that opened it.
 ///
@@ -161,6 +184,40 @@ impl Rtnl {
             }
         }
         Ok(addresses)
+    }
+
+    /// The eBPF programs attached to one of our own links as traffic control filters, in the order
+    /// in which they run.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses, or the list kept changing.
+    pub fn bpf_filters(
+        &self,
+        index: Ifindex,
+        direction: Direction,
+    ) -> Result<Vec<BpfFilter>, RtnlError> {
+        let operation = Operation::Filters(index);
+        let mut message = TcMessage::default();
+        message.header.index = index.get().cast_signed();
+        message.header.parent = TcHandle {
+            major: TcHandle::CLSACT.major,
+            minor: match direction {
+                Direction::Ingress => TcHandle::MIN_INGRESS,
+                Direction::Egress => TcHandle::MIN_EGRESS,
+            },
+        };
+        let request = RouteNetlinkMessage::GetTrafficFilter(message);
+        let replies = match self.dump(operation, &request) {
+            // A kernel without traffic control has no filters.
+            Err(error) if error.errno() == Some(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+            replies => replies?,
+        };
+        let filters = replies.iter().map(|payload| wire::parse_bpf_filter(payload));
+        filters
+            .filter_map(Result::transpose)
+            .collect::<Result<_, _>>()
+            .map_err(|wire::Malformed| RtnlError::Malformed { operation, what: "filter" })
     }
 
     fn dump_links(

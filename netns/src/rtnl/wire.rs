@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::BpfFilter;
 use crate::{Ifindex, Link, LinkKind, MacAddress, Nsid, XdpAttachment, XdpMode};
 
 const HEADER_LEN: usize = 16;
@@ -40,6 +41,13 @@ const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_TARGET_NETNSID: u16 = 10;
 const NETNSA_NSID: u16 = 1;
+
+// linux/rtnetlink.h and linux/pkt_cls.h
+const TCA_KIND: u16 = 1;
+const TCA_OPTIONS: u16 = 2;
+const TCA_BPF_NAME: u16 = 7;
+const TCA_BPF_TAG: u16 = 10;
+const TCA_BPF_ID: u16 = 11;
 
 /// The type bits of an attribute, without `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`.
 const NLA_TYPE_MASK: u16 = 0x3fff;
@@ -237,6 +245,28 @@ pub(crate) fn parse_nsid(payload: &[u8]) -> Parsed<i32> {
     u32_at(value, 0).map(u32::cast_signed)
 }
 
+/// The eBPF program of a traffic control filter; `None` for a filter that is something else.
+pub(crate) fn parse_bpf_filter(payload: &[u8]) -> Parsed<Option<BpfFilter>> {
+    let attributes = payload.get(20..).ok_or(Malformed)?;
+    if find(attributes, TCA_KIND)?.map(text).as_deref() != Some("bpf") {
+        return Ok(None);
+    }
+    let options = find(attributes, TCA_OPTIONS)?.unwrap_or_default();
+    // The first message of each priority tells of no program, and classic BPF has no id.
+    let Some(id) = find(options, TCA_BPF_ID)? else {
+        return Ok(None);
+    };
+    Ok(Some(BpfFilter {
+        program_id: u32_at(id, 0)?,
+        name: find(options, TCA_BPF_NAME)?.map(text).unwrap_or_default(),
+        tag: find(options, TCA_BPF_TAG)?.map(hex),
+    }))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
 fn index(raw: u32) -> Parsed<Ifindex> {
     raw.try_into().map_err(|_invalid| Malformed)
 }
@@ -395,6 +425,7 @@ mod tests {
                 let _read_or_refused = parse_link(&garbled);
                 let _read_or_refused = parse_address(&garbled);
                 let _read_or_refused = parse_nsid(&garbled);
+                let _read_or_refused = parse_bpf_filter(&garbled);
                 let messages = Datagram::new(&garbled).count();
                 assert!(messages <= garbled.len(), "an iterator must end");
             }
@@ -417,6 +448,23 @@ mod tests {
         assert_eq!(parse_nsid(&reply(-1)), Ok(-1));
         assert_eq!(parse_nsid(&reply(5)), Ok(5));
         assert_eq!(parse_nsid(&[0; 4]), Err(Malformed));
+    }
+
+    #[test]
+    fn only_a_bpf_filter_with_a_program_counts() {
+        let filter = |kind: &[u8], options: &[Vec<u8>]| {
+            let kind = encode(TCA_KIND, kind);
+            let options = encode(TCA_OPTIONS | 0x8000, &options.concat());
+            parse_bpf_filter(&[vec![0; 20], kind, options].concat())
+        };
+        let id = encode(TCA_BPF_ID, &9_u32.to_ne_bytes());
+        let options = [encode(TCA_BPF_NAME, b"prog\0"), encode(TCA_BPF_TAG, &[0xab; 8]), id];
+        let expected =
+            BpfFilter { program_id: 9, name: "prog".into(), tag: Some("abababababababab".into()) };
+        assert_eq!(filter(b"bpf\0", &options), Ok(Some(expected)));
+        assert_eq!(filter(b"bpf\0", &[]), Ok(None));
+        assert_eq!(filter(b"flower\0", &options), Ok(None));
+        assert_eq!(parse_bpf_filter(&[0; 19]), Err(Malformed));
     }
 
     #[test]
