@@ -1,3 +1,10 @@
-//! The `ebpf-netns` command.
+//! The `ebpf-netns` command. Only wires.
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main(std::env::args_os().collect())
+}
