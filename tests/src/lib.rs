@@ -38,6 +38,6 @@ pub use self::{
     isolated::isolated,
     machine::{Machine, sweep},
     process::Process,
-    veth::{Side, VethFarm},
+    veth::{Side, VethFarm, VethPair},
     wait::{DEADLINE, wait_for, wait_until},
 };

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use ebpf_netns_tests::{
-    DEADLINE, Engine, EngineOptions, Machine, VethFarm,
+    DEADLINE, Engine, EngineOptions, Machine, Side, VethFarm, VethPair,
     engine::GATED_RUNTIME,
     images::Image,
     isolated, privilege, sweep,
@@ -60,7 +60,7 @@ fn tcp_and_udp_are_echoed_between_containers_and_host() -> Result<()> {
     let server = two.echo_server(7777)?;
     for address in engine.addresses_on("two", "lan")?.both()? {
         let echo = SocketAddr::from((address, 7777));
-        for from in [one, engine.from_host()] {
+        for from in [&one, &engine.from_host()] {
             assert_eq!(from.tcp(echo)?, Reply::Echoed, "TCP to {echo} is echoed");
             assert_eq!(from.udp(echo)?, Reply::Echoed, "UDP to {echo} is echoed");
         }
@@ -230,8 +230,25 @@ fn a_farm_has_as_many_pairs_as_asked_for() -> Result<()> {
     let farm = VethFarm::plant(&machine, 100)?;
     let ports = machine.run("ip", ["-oneline", "link", "show", "master", VethFarm::BRIDGE])?;
     assert_eq!(ports.lines().count(), farm.count(), "every host's end is a port of the bridge");
-    let index = farm.ifindex(99, ebpf_netns_tests::Side::Host)?;
+    let index = farm.ifindex(99, Side::Host)?;
     assert!(ports.contains(&format!("{index}: farm-h99@")), "its index is {index}:\n{ports}");
+    Ok(())
+}
+
+#[test]
+fn traffic_passes_a_pair_both_ways() -> Result<()> {
+    if !privilege::have_root()? {
+        return Ok(());
+    }
+    let machine = Machine::start()?;
+    let pair = VethPair::new(&machine, 7)?;
+    for (from, to) in [(Side::Host, Side::Container), (Side::Container, Side::Host)] {
+        for address in pair.addresses(to) {
+            let ping = pair.from(from).ping(address, 2)?;
+            assert!(ping.is_complete(), "{from:?} reaches {address}: {ping:?}");
+        }
+    }
+    assert!(pair.ifindex(Side::Host)? > 1, "the host's end is a link of the machine");
     Ok(())
 }
 

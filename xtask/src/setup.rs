@@ -111,6 +111,10 @@ fn install(packages: &[&str]) -> Result<()> {
         let install = ["install", "--yes", "--no-install-recommends", "docker-cli"];
         ui::run(&mut apt_get(&install))?;
     }
+    if packages.contains(&"nginx-light") && find("systemctl").is_some() {
+        // Nobody asked for a web server at the next boot.
+        ui::run(Command::new("systemctl").args(["--quiet", "disable", "nginx.service"]))?;
+    }
     let missing = missing_packages();
     if !missing.is_empty() {
         bail!("installed, but still missing: {}", missing.join(" "));
@@ -122,7 +126,7 @@ fn install(packages: &[&str]) -> Result<()> {
 fn apt_get(arguments: &[&str]) -> Command {
     let mut command = Command::new("apt-get");
     command
-        .args(["-q", "-o", "Dpkg::Use-Pty=0"])
+        .args(["-q", "-o", "Dpkg::Use-Pty=0", "-o", "DPkg::Lock::Timeout=120"])
         .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdin(Stdio::null());

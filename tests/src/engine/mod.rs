@@ -220,7 +220,8 @@ impl Engine {
     ///
     /// When the container does not run.
     pub fn from_container(&self, container: &str) -> Result<Vantage<'_>> {
-        Ok(Vantage::beside(&self.machine, self.pid(container)?))
+        let pid = self.pid(container)?;
+        Ok(Vantage::netns(&self.machine, format!("/proc/{pid}/ns/net")))
     }
 
     /// Ends `dockerd` in order (SIGTERM) and starts it again; containers end, but for

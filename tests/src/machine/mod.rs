@@ -8,7 +8,6 @@ mod leftovers;
 
 use std::{
     ffi::OsStr,
-    fmt::Display,
     fs::{self, File},
     io::{BufRead as _, BufReader},
     os::unix::process::CommandExt as _,
@@ -137,10 +136,11 @@ impl Machine {
         }
     }
 
-    /// As [`Self::command`], in the network namespace of the process `pid` of the machine.
-    pub fn command_beside(&self, pid: impl Display, program: impl AsRef<OsStr>) -> Command {
+    /// As [`Self::command`], in another network namespace of the machine, by its path.
+    pub fn command_in(&self, netns: impl AsRef<Path>, program: impl AsRef<OsStr>) -> Command {
         let mut command = self.command("nsenter");
-        command.arg(format!("--net=/proc/{pid}/ns/net")).arg("--").arg(program);
+        let netns = netns.as_ref().display();
+        command.arg(format!("--net={netns}")).arg("--").arg(program);
         command
     }
 

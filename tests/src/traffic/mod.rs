@@ -6,6 +6,7 @@ mod servers;
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     process::Command,
     time::Duration,
 };
@@ -73,30 +74,30 @@ impl Ping {
 }
 
 /// A network namespace that traffic is sent from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Vantage<'a> {
     machine: &'a Machine,
-    beside: Option<u32>,
+    netns: Option<PathBuf>,
 }
 
 impl<'a> Vantage<'a> {
     /// The machine's own namespace.
     #[must_use]
     pub fn host(machine: &'a Machine) -> Self {
-        Self { machine, beside: None }
+        Self { machine, netns: None }
     }
 
-    /// The namespace of the process `pid`, as the machine numbers it.
+    /// The namespace at a path of the machine, for example `/run/netns/peer`.
     #[must_use]
-    pub fn beside(machine: &'a Machine, pid: u32) -> Self {
-        Self { machine, beside: Some(pid) }
+    pub fn netns(machine: &'a Machine, path: impl Into<PathBuf>) -> Self {
+        Self { machine, netns: Some(path.into()) }
     }
 
     /// A command that runs in this namespace, with the machine's programs.
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
-        match self.beside {
-            Some(pid) => self.machine.command_beside(pid, program),
+        match &self.netns {
+            Some(path) => self.machine.command_in(path, program),
             None => self.machine.command(program),
         }
     }

@@ -1,9 +1,10 @@
-//! Many veth pairs without Docker, for tests and measurements of attaching.
+//! Many veth pairs, for measurements.
 
-use std::{fmt::Write as _, io::Write as _, process::Stdio};
+use std::fmt::Write as _;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
+use super::{Side, batch};
 use crate::machine::Machine;
 
 /// The namespace that the container's ends lie in.
@@ -14,15 +15,6 @@ const PEERS: &str = "peers";
 pub struct VethFarm<'a> {
     machine: &'a Machine,
     count: usize,
-}
-
-/// An end of a veth pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// On the bridge `farm0`, in the machine's own namespace.
-    Host,
-    /// In the namespace `peers`.
-    Container,
 }
 
 impl<'a> VethFarm<'a> {
@@ -45,8 +37,8 @@ impl<'a> VethFarm<'a> {
             writeln!(here, "link set {host} master {} up", Self::BRIDGE)?;
             writeln!(there, "link set {container} up")?;
         }
-        farm.batch(&[], &here)?;
-        farm.batch(&["-netns", PEERS], &there)?;
+        batch(machine, &[], &here)?;
+        batch(machine, &["-netns", PEERS], &there)?;
         Ok(farm)
     }
 
@@ -82,23 +74,5 @@ impl<'a> VethFarm<'a> {
         let line = self.machine.run("ip", arguments)?;
         let (number, _) = line.split_once(':').context("ip link prints INDEX: NAME")?;
         number.parse().with_context(|| format!("an interface index in {line:?}"))
-    }
-
-    fn batch(&self, options: &[&str], lines: &str) -> Result<()> {
-        let mut child = self
-            .machine
-            .command("ip")
-            .args(options)
-            .args(["-batch", "-"])
-            .stdin(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("start ip")?;
-        child.stdin.take().context("ip has a stdin")?.write_all(lines.as_bytes())?;
-        let output = child.wait_with_output()?;
-        if !output.status.success() {
-            bail!("ip -batch: {}", String::from_utf8_lossy(&output.stderr));
-        }
-        Ok(())
     }
 }
