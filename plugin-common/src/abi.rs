@@ -136,7 +136,64 @@ pub struct PacketRecord {
     pub destination: [u8; 16],
 }
 
-const _: () = assert!(size_of::<PacketRecord>() == 56);
+const _: () = assert!(size_of::<PacketRecord>() == PacketRecord::BYTES);
+
+impl PacketRecord {
+    /// Its size in bytes.
+    pub const BYTES: usize = 56;
+
+    /// Reads a record as the ring buffer holds it.
+    #[must_use]
+    pub const fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
+        let [
+            i0,
+            i1,
+            i2,
+            i3,
+            o0,
+            o1,
+            o2,
+            o3,
+            r0,
+            r1,
+            r2,
+            r3,
+            l0,
+            l1,
+            l2,
+            l3,
+            e0,
+            e1,
+            ip_version,
+            protocol,
+            s0,
+            s1,
+            d0,
+            d1,
+            addresses @ ..,
+        ] = *bytes;
+        let (source, destination) = match addresses.split_first_chunk() {
+            Some((source, rest)) => match rest.first_chunk() {
+                Some(destination) => (*source, *destination),
+                None => (*source, [0; 16]),
+            },
+            None => ([0; 16], [0; 16]),
+        };
+        Self {
+            ifindex: u32::from_ne_bytes([i0, i1, i2, i3]),
+            observer: u32::from_ne_bytes([o0, o1, o2, o3]),
+            reason: u32::from_ne_bytes([r0, r1, r2, r3]),
+            length: u32::from_ne_bytes([l0, l1, l2, l3]),
+            ethertype: u16::from_ne_bytes([e0, e1]),
+            ip_version,
+            protocol,
+            source_port: u16::from_ne_bytes([s0, s1]),
+            destination_port: u16::from_ne_bytes([d0, d1]),
+            source,
+            destination,
+        }
+    }
+}
 
 #[cfg(feature = "user")]
 mod pod {

@@ -1,6 +1,15 @@
 //! The ebpf-netns daemon: Docker labels to XDP and TC policy on the container's host-side veth.
 #![forbid(unsafe_code)]
 
+pub mod cli;
+pub mod control;
+pub mod daemon;
+pub mod docker;
+pub mod engine;
+mod error;
+pub mod facts;
+pub mod kernel;
 pub mod labels;
 pub mod plan;
 pub mod policy;
+pub mod status;

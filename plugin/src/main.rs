@@ -1,3 +1,8 @@
 //! The `ebpf-netns-plugin` command.
 #![forbid(unsafe_code)]
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ebpf_netns_plugin::cli::main()
+}

@@ -15,6 +15,7 @@ use serde::Serialize;
 pub use self::error::{LabelError, LabelErrors};
 use self::keys::Key;
 pub use self::keys::is_ours;
+pub(crate) use self::presets::format_presets;
 
 /// Longest key under our prefixes, in bytes.
 pub const MAX_KEY_BYTES: usize = 256;

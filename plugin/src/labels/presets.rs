@@ -11,13 +11,11 @@ pub(super) fn parse(key: &str, value: &str) -> Result<Presets, LabelError> {
     for (position, item) in value.split(',').enumerate() {
         let name = if position == 0 { item } else { item.trim_start_matches(' ') };
         let spaces = item.len() - name.len();
-        match Presets::NAMED.iter().find(|(known, _)| *known == name) {
-            Some((_, preset)) => all = all | *preset,
-            None => {
-                let names = Presets::NAMED.iter().map(|(known, _)| *known);
-                return Err(LabelError::unexpected(key, column + spaces, name, names));
-            }
-        }
+        let Some((_, preset)) = Presets::NAMED.iter().find(|(known, _)| *known == name) else {
+            let names = Presets::NAMED.iter().map(|(known, _)| *known);
+            return Err(LabelError::unexpected(key, column + spaces, name, names));
+        };
+        all = all | *preset;
         column += item.chars().count() + 1;
     }
     Ok(all)
@@ -25,7 +23,7 @@ pub(super) fn parse(key: &str, value: &str) -> Result<Presets, LabelError> {
 
 /// The list that [`parse`] reads back as these presets, in the order of the documentation.
 #[must_use]
-pub(crate) fn format(presets: Presets) -> String {
+pub(crate) fn format_presets(presets: Presets) -> String {
     let mut names: Vec<&str> = Presets::NAMED
         .iter()
         .filter(|(_, preset)| *preset != Presets::PASS && presets.contains(*preset))
@@ -48,7 +46,12 @@ mod tests {
     fn what_is_formatted_reads_back() {
         for bits in 0..32 {
             let presets = Presets::from_bits(bits);
-            assert_eq!(parse("xdp.policy", &format(presets)), Ok(presets), "{}", format(presets));
+            assert_eq!(
+                parse("xdp.policy", &format_presets(presets)),
+                Ok(presets),
+                "{}",
+                format_presets(presets)
+            );
         }
     }
 }

@@ -1,0 +1,110 @@
+//! The command line: what was typed, and the verb it leads to.
+
+mod table;
+mod verbs;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::control::DEFAULT_SOCKET;
+use crate::plan::TcFlavour;
+
+pub use self::verbs::main;
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 the operation failed; 2 wrong usage; 65 a label is \
+    not understood; 66 no such interface; 69 Docker or the daemon is not reachable; 77 not \
+    permitted.";
+
+/// Docker labels to XDP and TC policy on the container's host-side veth.
+#[derive(Debug, Parser)]
+#[command(name = "ebpf-netns-plugin", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the daemon in the foreground, until Ctrl-C or SIGTERM.
+    ///
+    /// It watches Docker and the kernel, attaches what the labels of each container ask for, and
+    /// takes everything off again when it stops. Needs root, or `CAP_BPF` and `CAP_NET_ADMIN` (and
+    /// `CAP_SYS_PTRACE` for containers that share another's network).
+    Run(Run),
+    /// Show what is enforced on each container, what is not, and why.
+    Status(StatusArgs),
+    /// Read labels as the daemon would, without Docker or root.
+    ///
+    /// Exits with 65 and says key, column, found and expected when they are not understood.
+    Check(Check),
+    /// Show the XDP and TCX programs of interfaces, by whomever they were attached.
+    Attached(AttachedArgs),
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// The Docker engine, as in `DOCKER_HOST`: `unix:///path/to/docker.sock` or `tcp://HOST:PORT`.
+    #[arg(long, value_name = "URI", env = "DOCKER_HOST", default_value = "")]
+    docker_host: String,
+    /// Where to listen for `status`.
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    control_socket: PathBuf,
+    /// How to attach at TC: TCX where the kernel has it (6.6) and else clsact, or one of them alone.
+    #[arg(long, value_enum, default_value_t)]
+    tc: TcFlavour,
+    /// How to write the log, to standard error. `RUST_LOG` sets how much.
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Args)]
+struct StatusArgs {
+    /// Where the daemon listens.
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    control_socket: PathBuf,
+    /// How to show it.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    /// A label, as docker run takes it; may be given several times.
+    #[arg(long = "label", short = 'l', value_name = "KEY=VALUE", required = true)]
+    labels: Vec<OsString>,
+    /// How to show it.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct AttachedArgs {
+    /// Indices of interfaces of this network namespace.
+    #[arg(value_name = "IFINDEX", required = true)]
+    interfaces: Vec<u32>,
+    /// How to show it.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// How to show a result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// How to write the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// A line of text for each event.
+    #[default]
+    Text,
+    /// A JSON object for each event.
+    Json,
+}

@@ -1,0 +1,180 @@
+//! What each verb does. Output goes to standard output, everything else to standard error.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use ebpf_netns::docker::{DockerError, Endpoint};
+use ebpf_netns::{ErrorClass, Ifindex, InvalidIfindex, Rtnl, RtnlError, exit};
+use serde::Serialize;
+use tokio::runtime::{Builder, Runtime};
+use tracing_subscriber::EnvFilter;
+
+use super::{AttachedArgs, Check, Cli, Format, LogFormat, Run, StatusArgs, Verb, table};
+use crate::control::{self, ClientError};
+use crate::daemon::{self, DaemonError, Options};
+use crate::error::chain;
+use crate::kernel::{LoadError, attached};
+use crate::labels::{self, LabelErrors};
+
+/// Reads the command line and does what it says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Cli { verb } = Cli::parse();
+    let (done, format) = match verb {
+        Verb::Run(args) => (run(args), Format::Table),
+        Verb::Status(args) => (status(&args), args.format),
+        Verb::Check(args) => (check(&args), args.format),
+        Verb::Attached(args) => (show_attached(&args), args.format),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // A reader that has seen enough is nobody's fault.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            let text = chain(&failure);
+            let line = match format {
+                Format::Table => format!("ebpf-netns-plugin: {text}"),
+                Format::Json => serde_json::json!({ "error": text }).to_string(),
+            };
+            // There is nowhere left to say that standard error is closed.
+            writeln!(io::stderr().lock(), "{line}").ok();
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(args: Run) -> Result<(), Failure> {
+    let Run { docker_host, control_socket, tc, log_format } = args;
+    start_log(log_format);
+    let docker = Endpoint::parse(&docker_host, false)
+        .map_err(|reason| DockerError::BadEndpoint { host: docker_host, reason })?;
+    let options = Options { docker, control_socket, tc };
+    Ok(runtime()?.block_on(daemon::run(options))?)
+}
+
+fn start_log(format: LogFormat) {
+    let filter =
+        EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+fn status(args: &StatusArgs) -> Result<(), Failure> {
+    let status = runtime()?.block_on(control::status(&args.control_socket))?;
+    print(args.format, &status, || table::status(&status))
+}
+
+fn check(args: &Check) -> Result<(), Failure> {
+    let mut given = BTreeMap::new();
+    for label in &args.labels {
+        let label = label.to_string_lossy();
+        let (key, value) = label.split_once('=').unwrap_or((&label, ""));
+        given.insert(key.to_owned(), value.to_owned());
+    }
+    let policy = labels::parse(&given)?;
+    let meaning = table::policy(policy.as_ref());
+    print(args.format, &serde_json::json!({ "policy": meaning }), || format!("{meaning}\n"))
+}
+
+fn show_attached(args: &AttachedArgs) -> Result<(), Failure> {
+    let rtnl = Rtnl::open()?;
+    let mut programs = Vec::new();
+    for number in &args.interfaces {
+        let index = Ifindex::try_from(*number)?;
+        let link = rtnl.link(index)?.ok_or(Failure::NoInterface(index))?;
+        programs.extend(attached(&link));
+    }
+    print(args.format, &programs, || table::attached(&programs))
+}
+
+fn print(
+    format: Format,
+    value: &impl Serialize,
+    table: impl FnOnce() -> String,
+) -> Result<(), Failure> {
+    let mut text = match format {
+        Format::Table => table(),
+        Format::Json => serde_json::to_string_pretty(value).map_err(io::Error::from)?,
+    };
+    if format == Format::Json {
+        text.push('\n');
+    }
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+/// Why a verb failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Docker(#[from] DockerError),
+    #[error(transparent)]
+    Labels(#[from] LabelErrors),
+    #[error(transparent)]
+    Ifindex(#[from] InvalidIfindex),
+    #[error(transparent)]
+    Rtnl(#[from] RtnlError),
+    #[error("no interface has index {0}: ip link shows them")]
+    NoInterface(Ifindex),
+    #[error("write the output")]
+    Output(#[from] io::Error),
+}
+
+impl Failure {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Daemon(DaemonError::Load(LoadError::NotPermitted)) => exit::NOT_PERMITTED,
+            Self::Daemon(error) if is_permission(error) => exit::NOT_PERMITTED,
+            Self::Daemon(_) | Self::Output(_) => exit::FAILED,
+            Self::Client(error) => error.exit_code(),
+            Self::Docker(error) => error.exit_code(),
+            Self::Labels(_) => exit::BAD_DATA,
+            Self::Ifindex(_) => exit::USAGE,
+            Self::Rtnl(error) => exit::of_class(error.class()),
+            Self::NoInterface(_) => exit::NOT_FOUND,
+        }
+    }
+}
+
+/// Whether an operating system error among the causes is one of permission.
+fn is_permission(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut source = Some(error);
+    while let Some(error) = source {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return ErrorClass::of_io(io) == ErrorClass::Permission;
+        }
+        source = error.source();
+    }
+    false
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Table => "table",
+            Self::Json => "json",
+        })
+    }
+}

@@ -1,0 +1,130 @@
+//! The daemon's end of the control socket.
+
+use std::fs::{self, File, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::STATUS_PATH;
+use crate::engine::Event;
+
+/// How long the engine may take to answer: an attachment takes it milliseconds.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// The control socket could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Another daemon has it.
+    #[error(
+        "another ebpf-netns-plugin runs already (it holds {}): stop it, or give this one another \
+         --control-socket",
+        path.display()
+    )]
+    Taken {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// A file could not be made or removed.
+    #[error("{what} {}", path.display())]
+    File {
+        /// What was being done.
+        what: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The socket, with the lock that makes it ours.
+#[derive(Debug)]
+pub struct Control {
+    listener: UnixListener,
+    path: PathBuf,
+    _lock: File,
+}
+
+/// Makes the socket; a lock beside it keeps a second daemon out. Must run within a tokio runtime.
+///
+/// # Errors
+///
+/// When another daemon runs, or a file cannot be made.
+pub fn bind(path: &Path) -> Result<Control, ServerError> {
+    let failed = |what, path: &Path| {
+        let path = path.to_path_buf();
+        move |source| ServerError::File { what, path, source }
+    };
+    if let Some(directory) = path.parent() {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(failed("make directory", directory))?;
+    }
+    let lock_path = path.with_extension("lock");
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&lock_path)
+        .map_err(failed("open", &lock_path))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(ServerError::Taken { path: lock_path }),
+        Err(TryLockError::Error(source)) => {
+            return Err(ServerError::File { what: "lock", path: lock_path, source });
+        }
+    }
+    // The lock is ours: a socket that is still there is a dead daemon's.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("remove", path)(error));
+        }
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(failed("listen at", path))?;
+    fs::set_permissions(path, Permissions::from_mode(0o600))
+        .map_err(failed("set the permissions of", path))?;
+    Ok(Control { listener, path: path.to_path_buf(), _lock: lock })
+}
+
+/// Answers until the future is dropped, or the socket fails.
+///
+/// # Errors
+///
+/// When the socket fails.
+pub async fn serve(control: Control, engine: mpsc::Sender<Event>) -> io::Result<()> {
+    let Control { listener, path, _lock } = control;
+    let _remove = RemoveOnDrop(path);
+    let router = axum::Router::new().route(STATUS_PATH, get(answer)).with_state(engine);
+    axum::serve(listener, router).await
+}
+
+async fn answer(State(engine): State<mpsc::Sender<Event>>) -> Response {
+    let (reply, answer) = oneshot::channel();
+    let asked = engine.send(Event::Status(reply)).await.is_ok();
+    match timeout(ANSWER, answer).await {
+        Ok(Ok(status)) if asked => Json(status).into_response(),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "the engine does not answer").into_response(),
+    }
+}
+
+struct RemoveOnDrop(PathBuf);
+
+impl Drop for RemoveOnDrop {
+    fn drop(&mut self) {
+        // Someone else may have removed it, which is as good.
+        fs::remove_file(&self.0).ok();
+    }
+}

@@ -1,0 +1,176 @@
+//! The daemon: starts the sources and the engine, and ends them in order.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use ebpf_netns::RtnlError;
+use ebpf_netns::docker::Endpoint;
+use ebpf_netns::monitor::{LinkEvent, LinkMonitor, MonitorError};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use crate::control::{self, ServerError};
+use crate::docker;
+use crate::engine::{Engine, Event, QUEUE};
+use crate::kernel::{Kernel, LoadError, PacketEvents};
+use crate::plan::TcFlavour;
+
+/// What the daemon is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The Docker engine.
+    pub docker: Endpoint,
+    /// Where to listen for questions.
+    pub control_socket: PathBuf,
+    /// Which ways to attach at TC may be used.
+    pub tc: TcFlavour,
+}
+
+/// The daemon could not start, or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The kernel programs could not be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The control socket could not be made.
+    #[error(transparent)]
+    Control(#[from] ServerError),
+    /// rtnetlink does not answer.
+    #[error("ask rtnetlink")]
+    Rtnl(#[from] RtnlError),
+    /// Link events cannot be had.
+    #[error(transparent)]
+    Monitor(#[from] MonitorError),
+    /// The system refuses something that everything needs.
+    #[error("{what}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The engine ended by itself: a bug.
+    #[error("the engine ended unexpectedly")]
+    EngineEnded,
+}
+
+/// Runs until SIGINT or SIGTERM, and then takes everything off again.
+///
+/// # Errors
+///
+/// When it cannot start, or an essential part fails.
+pub async fn run(options: Options) -> Result<(), DaemonError> {
+    let control = control::bind(&options.control_socket)?;
+    let stop = stop_signal()?;
+    let (kernel, packets) = Kernel::load()?;
+    let (events, receiver) = mpsc::channel(QUEUE);
+    let look = Arc::new(Notify::new());
+    // Subscribing comes before listing, which the engine does first.
+    let monitor = LinkMonitor::open()?;
+    let engine = start_engine(kernel, options.tc, Arc::clone(&look), receiver)?;
+
+    let mut sources = JoinSet::new();
+    sources.spawn(watch_links(monitor, events.clone()));
+    sources.spawn(watch_packets(packets, events.clone()));
+    sources.spawn(watch_docker(options.docker, look, events.clone()));
+    sources.spawn(serve(control, events.clone()));
+    info!(socket = %options.control_socket.display(), "ready");
+
+    let ended = tokio::select! {
+        () = stop => Ok(()),
+        Some(ended) = sources.join_next() => {
+            error!(?ended, "a source ended");
+            Err(DaemonError::EngineEnded)
+        }
+        () = events.closed() => Err(DaemonError::EngineEnded),
+    };
+    sources.shutdown().await;
+    // The engine may have ended already.
+    events.send(Event::Stop).await.ok();
+    engine.await.map_err(|_dropped| DaemonError::EngineEnded)??;
+    info!("everything is taken off: stopped");
+    ended
+}
+
+/// Starts the engine on a thread of its own. The receiver tells how it ended, after its last step.
+fn start_engine(
+    kernel: Kernel,
+    tc: TcFlavour,
+    look: Arc<Notify>,
+    mut events: mpsc::Receiver<Event>,
+) -> Result<oneshot::Receiver<Result<(), DaemonError>>, DaemonError> {
+    let (ended, end) = oneshot::channel();
+    thread::Builder::new()
+        .name("engine".to_owned())
+        .spawn(move || {
+            let result = Engine::new(kernel, tc, look)
+                .map(|engine| engine.run(&mut events))
+                .map_err(DaemonError::from);
+            // Nobody may be waiting any more.
+            ended.send(result).ok();
+        })
+        .map_err(|source| DaemonError::System { what: "start the engine's thread", source })?;
+    Ok(end)
+}
+
+fn stop_signal() -> Result<impl Future<Output = ()>, DaemonError> {
+    let listen = |kind| {
+        signal(kind).map_err(|source| DaemonError::System { what: "listen for signals", source })
+    };
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    Ok(async move {
+        let name = tokio::select! {
+            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => "SIGTERM",
+        };
+        info!(signal = name, "stopping");
+    })
+}
+
+async fn watch_links(mut monitor: LinkMonitor, events: mpsc::Sender<Event>) {
+    loop {
+        let changes = match monitor.next().await {
+            Ok(changes) => changes,
+            Err(error) => {
+                warn!(%error, "link events failed: subscribing again");
+                match LinkMonitor::open() {
+                    Ok(fresh) => monitor = fresh,
+                    Err(error) => {
+                        error!(%error, "link events cannot be had");
+                        return;
+                    }
+                }
+                vec![LinkEvent::Overrun]
+            }
+        };
+        if events.send(Event::Links(changes)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reports that the engine has no time for are dropped: enforcement comes first.
+async fn watch_packets(packets: PacketEvents, events: mpsc::Sender<Event>) {
+    let sink = |record| {
+        !matches!(events.try_send(Event::Packet(record)), Err(mpsc::error::TrySendError::Closed(_)))
+    };
+    if let Err(error) = packets.forward(sink).await {
+        error!(%error, "reports of packets cannot be read");
+    }
+}
+
+async fn watch_docker(endpoint: Endpoint, look: Arc<Notify>, events: mpsc::Sender<Event>) {
+    docker::watch(endpoint, look, events).await;
+}
+
+async fn serve(control: control::Control, events: mpsc::Sender<Event>) {
+    if let Err(error) = control::serve(control, events).await {
+        error!(%error, "the control socket failed");
+    }
+}

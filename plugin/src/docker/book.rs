@@ -1,0 +1,255 @@
+//! What Docker said, kept so that only what may have changed is asked again.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
+use bollard::query_parameters::ListContainersOptionsBuilder;
+use ebpf_netns::docker::{Container, Docker, DockerError, NetworkMode};
+use futures_util::{StreamExt as _, stream};
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
+use tracing::debug;
+
+use crate::facts::{ContainerFacts, Endpoint, Life, Place};
+use crate::labels::{MAX_VALUE_BYTES, is_ours};
+
+/// How long a running container may take to be described. One that is being restarted just now
+/// holds its lock, and is asked again later.
+const INSPECT: Duration = Duration::from_millis(500);
+/// How many are asked at once.
+const AT_ONCE: usize = 8;
+
+/// What may have changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Hint {
+    /// This container.
+    Container(String),
+    /// This container's connection to some network.
+    Endpoint(String),
+    /// Who is on which network.
+    Networks,
+    /// Anything.
+    Everything,
+}
+
+/// What Docker said.
+#[derive(Default)]
+pub(super) struct Book {
+    /// Running containers as they were last described.
+    described: HashMap<String, Container>,
+    /// Interfaces of containers that are starting.
+    starting: HashMap<String, Vec<Endpoint>>,
+    networks_changed: bool,
+    incomplete: bool,
+}
+
+impl Book {
+    /// Forgets what a hint puts in doubt.
+    pub(super) fn note(&mut self, hint: Hint) {
+        match hint {
+            Hint::Container(id) => {
+                self.described.remove(&id);
+            }
+            Hint::Endpoint(id) => {
+                self.described.remove(&id);
+                self.networks_changed = true;
+            }
+            Hint::Networks => self.networks_changed = true,
+            Hint::Everything => {
+                self.described.clear();
+                self.networks_changed = true;
+            }
+        }
+    }
+
+    /// Whether something could not be learned and should be asked for again soon.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.incomplete
+    }
+
+    /// The containers that have labels of ours, all of them, in the order of their ids.
+    pub(super) async fn refresh(
+        &mut self,
+        docker: &Docker,
+    ) -> Result<Vec<ContainerFacts>, DockerError> {
+        let mut containers: Vec<Listed> = list(docker).await?;
+        let ids: HashSet<&str> = containers.iter().map(|listed| listed.facts.id.as_str()).collect();
+        self.described.retain(|id, _| ids.contains(id.as_str()));
+        self.starting.retain(|id, _| ids.contains(id.as_str()));
+        self.describe(docker, &containers).await;
+        let waiting =
+            containers.iter().any(|listed| !self.described.contains_key(&listed.facts.id));
+        if std::mem::take(&mut self.networks_changed) && waiting {
+            self.starting = endpoints(docker).await?;
+        }
+        for Listed { facts, alive } in &mut containers {
+            match self.described.get(&facts.id).filter(|_| *alive) {
+                Some(container) => place(facts, container),
+                None => {
+                    facts.endpoints = self.starting.get(&facts.id).cloned().unwrap_or_default();
+                }
+            }
+        }
+        Ok(containers.into_iter().map(|listed| listed.facts).collect())
+    }
+
+    /// Has every running container described that is not yet.
+    async fn describe(&mut self, docker: &Docker, containers: &[Listed]) {
+        let missing: Vec<String> = containers
+            .iter()
+            .filter(|listed| listed.alive && !self.described.contains_key(&listed.facts.id))
+            .map(|listed| listed.facts.id.clone())
+            .collect();
+        let answers: Vec<_> = stream::iter(missing)
+            .map(|id| inspect(docker.clone(), id))
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        self.incomplete = false;
+        for answer in answers {
+            match answer {
+                Ok(Ok(container)) => {
+                    self.described.insert(container.id.clone(), container);
+                }
+                Ok(Err(DockerError::NotFound { .. })) => {}
+                Ok(Err(error)) => {
+                    debug!(%error, "a container could not be inspected; trying again");
+                    self.incomplete = true;
+                }
+                Err(_elapsed) => self.incomplete = true,
+            }
+        }
+    }
+}
+
+async fn inspect(docker: Docker, id: String) -> Result<Result<Container, DockerError>, Elapsed> {
+    timeout(INSPECT, docker.inspect(&id)).await
+}
+
+/// A container of the list.
+struct Listed {
+    facts: ContainerFacts,
+    /// Whether it runs, in which case it can be inspected without waiting for its start.
+    alive: bool,
+}
+
+async fn list(docker: &Docker) -> Result<Vec<Listed>, DockerError> {
+    let options = ListContainersOptionsBuilder::new().all(true).build();
+    let summaries = docker
+        .client()
+        .list_containers(Some(options))
+        .await
+        .map_err(|source| docker.failed("list containers", source))?;
+    let mut containers: Vec<Listed> = summaries.into_iter().filter_map(listed).collect();
+    containers.sort_by(|one, other| one.facts.id.cmp(&other.facts.id));
+    Ok(containers)
+}
+
+/// What concerns us of a container of the list, if anything does.
+fn listed(summary: ContainerSummary) -> Option<Listed> {
+    let labels: BTreeMap<String, String> = summary
+        .labels
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|(key, _)| is_ours(key))
+        .map(|(key, value)| (key, cut(value)))
+        .collect();
+    if labels.is_empty() {
+        return None;
+    }
+    let names = summary.names.unwrap_or_default();
+    let mode = summary.host_config.and_then(|config| config.network_mode).unwrap_or_default();
+    let alive = matches!(
+        summary.state,
+        Some(ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::PAUSED)
+    );
+    let facts = ContainerFacts {
+        id: summary.id?,
+        name: own_name(&names),
+        labels,
+        network: NetworkMode::from(mode.as_str()),
+        life: Life::Unplaced,
+        endpoints: Vec::new(),
+    };
+    Some(Listed { facts, alive })
+}
+
+/// The container's own name: other names are links, which have a second slash.
+fn own_name(names: &[String]) -> String {
+    let mut own = names.iter().filter_map(|name| name.strip_prefix('/'));
+    own.find(|name| !name.contains('/')).unwrap_or_default().to_owned()
+}
+
+/// Keeps one byte more than is allowed, so that it is still seen to be too long.
+fn cut(mut value: String) -> String {
+    if value.len() > MAX_VALUE_BYTES {
+        value.truncate(value.ceil_char_boundary(MAX_VALUE_BYTES + 1));
+        value.shrink_to_fit();
+    }
+    value
+}
+
+fn place(facts: &mut ContainerFacts, container: &Container) {
+    facts.endpoints = container
+        .networks
+        .iter()
+        .map(|network| Endpoint { network: network.name.clone(), mac: network.mac })
+        .collect();
+    if container.state.is_alive() && (container.sandbox_key.is_some() || container.pid.is_some()) {
+        facts.life = Life::Placed(Place {
+            sandbox_key: container.sandbox_key.clone(),
+            pid: container.pid,
+            started_at: container.started_at.clone(),
+        });
+    }
+}
+
+/// The interfaces of every container, from the networks: answered also while a container starts.
+async fn endpoints(docker: &Docker) -> Result<HashMap<String, Vec<Endpoint>>, DockerError> {
+    let client = docker.client();
+    let networks = client
+        .list_networks(None)
+        .await
+        .map_err(|source| docker.failed("list networks", source))?;
+    let mut found: HashMap<String, Vec<Endpoint>> = HashMap::new();
+    for id in networks.into_iter().filter_map(|network| network.id) {
+        // One that was removed meanwhile has no container on it.
+        let Ok(network) = client.inspect_network(&id, None).await else { continue };
+        let name = network.name.unwrap_or_default();
+        for (container, endpoint) in network.containers.unwrap_or_default() {
+            let mac = endpoint.mac_address.and_then(|mac| mac.parse().ok());
+            found.entry(container).or_default().push(Endpoint { network: name.clone(), mac });
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_containers_own_name_is_told_from_links() {
+        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(own_name(&names(&["/web/db", "/db"])), "db");
+        assert_eq!(own_name(&names(&["/web"])), "web");
+        assert_eq!(own_name(&[]), "");
+    }
+
+    #[test]
+    fn a_huge_label_is_cut_and_still_too_long() {
+        let short = cut("é".repeat(1 << 20));
+        assert!(short.len() > MAX_VALUE_BYTES && short.len() < MAX_VALUE_BYTES + 8);
+        assert_eq!(cut("drop-tcp".to_owned()), "drop-tcp");
+    }
+
+    #[test]
+    fn containers_without_labels_of_ours_are_none_of_our_business() {
+        let labels = HashMap::from([("maintainer".to_owned(), "x".to_owned())]);
+        let id = Some("1".repeat(64));
+        assert!(
+            listed(ContainerSummary { id, labels: Some(labels), ..Default::default() }).is_none()
+        );
+    }
+}

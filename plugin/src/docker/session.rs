@@ -1,0 +1,146 @@
+//! One connection to Docker, from connecting to losing it.
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bollard::errors::Error as BollardError;
+use bollard::models::{EventMessage, EventMessageTypeEnum};
+use bollard::query_parameters::EventsOptionsBuilder;
+use ebpf_netns::docker::{Docker, Endpoint, connect_to};
+use futures_util::{Stream, StreamExt as _};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::DockerNews;
+use super::book::{Book, Hint};
+use crate::engine::Event;
+use crate::error::chain;
+
+/// How often everything is looked at again, whatever the events say.
+const RECONCILE: Duration = Duration::from_secs(30);
+/// How soon a container that could not be inspected is tried again.
+const RETRY: Duration = Duration::from_millis(250);
+/// Hints that wait to be read; beyond, Docker has to wait.
+const HINTS: usize = 1024;
+
+/// How a connection ended.
+pub(super) enum End {
+    /// There was none.
+    NeverBegan(String),
+    /// It was lost.
+    Lost(String),
+    /// Nobody listens to the news.
+    Unheard,
+}
+
+pub(super) async fn run(endpoint: &Endpoint, look: &Notify, engine: &mpsc::Sender<Event>) -> End {
+    let docker = match connect_to(endpoint.clone()).await {
+        Ok(docker) => docker,
+        Err(error) => return End::NeverBegan(chain(&error)),
+    };
+    let version = docker.client().client_version().to_string();
+    if engine.send(Event::Docker(DockerNews::Connected(version))).await.is_err() {
+        return End::Unheard;
+    }
+    let (sender, hints) = mpsc::channel(HINTS);
+    // Subscribing comes before listing; what happened since this instant is told again.
+    let events = docker.client().events(Some(options(SystemTime::now())));
+    let reader = forward(events, sender);
+    tokio::select! {
+        reason = reader => End::Lost(reason),
+        end = observe(&docker, hints, look, engine) => end,
+    }
+}
+
+/// Lists and tells, again after each hint.
+async fn observe(
+    docker: &Docker,
+    mut hints: mpsc::Receiver<Hint>,
+    look: &Notify,
+    engine: &mpsc::Sender<Event>,
+) -> End {
+    let mut book = Book::default();
+    let mut tick = interval(RECONCILE);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick.reset();
+    loop {
+        match book.refresh(docker).await {
+            Ok(containers) => {
+                if engine.send(Event::Docker(DockerNews::Containers(containers))).await.is_err() {
+                    return End::Unheard;
+                }
+            }
+            Err(error) => return End::Lost(chain(&error)),
+        }
+        tokio::select! {
+            hint = hints.recv() => {
+                let Some(hint) = hint else { return End::Lost("the events ended".to_owned()) };
+                book.note(hint);
+                while let Ok(hint) = hints.try_recv() {
+                    book.note(hint);
+                }
+            }
+            () = look.notified() => book.note(Hint::Networks),
+            () = sleep(RETRY), if book.is_incomplete() => {}
+            _ = tick.tick() => book.note(Hint::Everything),
+        }
+    }
+}
+
+/// Turns events into hints until the stream ends; returns why it did.
+async fn forward(
+    events: impl Stream<Item = Result<EventMessage, BollardError>>,
+    hints: mpsc::Sender<Hint>,
+) -> String {
+    let mut events = pin!(events);
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => {
+                if hints.send(hint(event)).await.is_err() {
+                    return "nobody reads the hints".to_owned();
+                }
+            }
+            Err(error) => return chain(&error),
+        }
+    }
+    "Docker closed the stream of events".to_owned()
+}
+
+/// Of an event, only whom it is about is used.
+fn hint(event: EventMessage) -> Hint {
+    let actor = event.actor.unwrap_or_default();
+    match event.typ {
+        Some(EventMessageTypeEnum::CONTAINER) => actor.id.map_or(Hint::Everything, Hint::Container),
+        Some(EventMessageTypeEnum::NETWORK) => {
+            match actor.attributes.and_then(|mut attributes| attributes.remove("container")) {
+                Some(container) => Hint::Endpoint(container),
+                None => Hint::Networks,
+            }
+        }
+        _ => Hint::Everything,
+    }
+}
+
+fn options(since: SystemTime) -> bollard::query_parameters::EventsOptions {
+    let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let filters = HashMap::from([
+        ("type", vec!["container", "network"]),
+        (
+            "event",
+            vec![
+                "create",
+                "start",
+                "die",
+                "stop",
+                "destroy",
+                "rename",
+                "pause",
+                "unpause",
+                "connect",
+                "disconnect",
+            ],
+        ),
+    ]);
+    EventsOptionsBuilder::new().since(&since.as_secs().to_string()).filters(&filters).build()
+}

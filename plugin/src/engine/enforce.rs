@@ -1,0 +1,178 @@
+//! Carrying out what was decided for one interface, and deciding again when the kernel refuses.
+
+use ebpf_netns::veth::{self, VethPair};
+use ebpf_netns::{ErrorClass, Ifindex, Link, text};
+use tracing::{debug, error, info, warn};
+
+use super::Engine;
+use super::world::Wanted;
+use crate::kernel::Refusal;
+use crate::plan::{Attachment, Hook, Outcome, Step, Target, choose, steps};
+
+/// More often than this nothing can be refused for one interface: each way is tried once.
+const ATTEMPTS: usize = 10;
+
+/// How carrying out steps ended early.
+enum Stopped {
+    /// The kernel refuses this attachment.
+    Refused(Hook, Attachment, Refusal),
+    /// The kernel refuses something that has no alternative.
+    Failed(Refusal),
+    /// The interface is gone.
+    Gone,
+}
+
+impl Engine {
+    /// Brings an interface to where it should be; `None` releases it.
+    pub(super) fn enforce(&mut self, ifindex: Ifindex, wanted: Option<Wanted>) {
+        match wanted {
+            None => self.release(ifindex),
+            Some(wanted) => {
+                for _ in 0..ATTEMPTS {
+                    if self.converge(ifindex, &wanted) {
+                        return;
+                    }
+                }
+                error!(%ifindex, "no way to attach was left untried: a bug");
+            }
+        }
+    }
+
+    /// One attempt; `false` when the kernel refused and another way is to be tried.
+    fn converge(&mut self, ifindex: Ifindex, wanted: &Wanted) -> bool {
+        let known = self.world.enforced.entry(ifindex).or_default();
+        let choice = choose(&wanted.demand, self.tc, &known.refusals);
+        let plan = steps(ifindex, &known.current, &choice.target);
+        if plan.is_empty() && known.choice.as_ref() == Some(&choice) {
+            return true;
+        }
+        let changed = !plan.is_empty();
+        match self.carry_out(ifindex, &plan) {
+            Ok(()) => {}
+            Err(Stopped::Gone) => {
+                debug!(%ifindex, "gone while it was worked on");
+                self.release(ifindex);
+                return true;
+            }
+            Err(Stopped::Failed(refusal)) => {
+                let interface = text::printable(&wanted.pair.host.name);
+                error!(%ifindex, %interface, %refusal, "could not be brought up to date");
+                return true;
+            }
+            Err(Stopped::Refused(hook, attachment, refusal)) => {
+                let interface = text::printable(&wanted.pair.host.name);
+                warn!(%ifindex, %interface, %refusal, "refused: trying the next way");
+                if let Some(known) = self.world.enforced.get_mut(&ifindex) {
+                    known.refusals.insert((hook, attachment), refusal.to_string());
+                }
+                return false;
+            }
+        }
+        if changed && !self.still_the_same(&wanted.pair) {
+            self.release(ifindex);
+            return true;
+        }
+        announce(wanted, &choice.outcome, &choice.target);
+        if let Some(known) = self.world.enforced.get_mut(&ifindex) {
+            known.choice = Some(choice);
+        }
+        true
+    }
+
+    /// Carries out steps in order, keeping account of each; stops at the first that fails.
+    fn carry_out(&mut self, ifindex: Ifindex, plan: &[Step]) -> Result<(), Stopped> {
+        if plan.is_empty() {
+            return Ok(());
+        }
+        let link = match self.rtnl.link(ifindex) {
+            Ok(Some(link)) => link,
+            Ok(None) => return Err(Stopped::Gone),
+            Err(error) => return Err(Stopped::Failed(Refusal::new(crate::error::chain(&error)))),
+        };
+        for step in plan {
+            self.step(ifindex, *step, &link)?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, ifindex: Ifindex, step: Step, link: &Link) -> Result<(), Stopped> {
+        debug!(?step, "step");
+        let done = self.kernel.apply(step, link);
+        match (done, step) {
+            (Ok(()), step) => {
+                let current = &mut self.world.enforced.entry(ifindex).or_default().current;
+                match step {
+                    Step::SetPolicy { policy, .. } => current.policy = policy,
+                    Step::Attach { hook, attachment, .. } => {
+                        current.hooks.insert(hook, attachment);
+                    }
+                    Step::Detach { hook, attachment, .. } => {
+                        if current.hooks.get(&hook) == Some(&attachment) {
+                            current.hooks.remove(&hook);
+                        }
+                    }
+                    Step::Forget { .. } => *current = Target::default(),
+                }
+                Ok(())
+            }
+            (Err(refusal), _) if refusal.is_gone() => Err(Stopped::Gone),
+            (Err(refusal), Step::Attach { hook, attachment, .. }) => {
+                Err(Stopped::Refused(hook, attachment, refusal))
+            }
+            (Err(refusal), _) => Err(Stopped::Failed(refusal)),
+        }
+    }
+
+    /// An index may have come to name another interface between looking and attaching.
+    fn still_the_same(&self, pair: &VethPair) -> bool {
+        match veth::verify(&self.rtnl, pair) {
+            Ok(_) => true,
+            Err(error) => {
+                let interface = text::printable(&pair.host.name);
+                if error.class() == ErrorClass::Gone {
+                    debug!(%interface, %error, "changed while it was attached to: undone");
+                } else {
+                    warn!(%interface, %error, "could not be verified after attaching: undone");
+                }
+                false
+            }
+        }
+    }
+
+    /// Takes everything of ours off an interface.
+    fn release(&mut self, ifindex: Ifindex) {
+        let Some(known) = self.world.enforced.remove(&ifindex) else { return };
+        let name = self.world.veths.get(&ifindex).map_or("", |link| link.name.as_str());
+        let interface = text::printable(name).to_string();
+        for step in steps(ifindex, &known.current, &Target::default()) {
+            if let Err(refusal) = self.kernel.release(step) {
+                warn!(%ifindex, interface, %refusal, "could not be released");
+            }
+        }
+        info!(%ifindex, interface, "released");
+    }
+
+    /// At the end: nothing of ours stays.
+    pub(super) fn release_everything(&mut self) {
+        let all: Vec<Ifindex> = self.world.enforced.keys().copied().collect();
+        for ifindex in all {
+            self.release(ifindex);
+        }
+    }
+}
+
+fn announce(wanted: &Wanted, outcome: &Outcome, target: &Target) {
+    let container = text::printable(&wanted.container);
+    let interface = text::printable(&wanted.pair.host.name);
+    let ifindex = wanted.pair.host.index;
+    let hooks = &target.hooks;
+    match outcome {
+        Outcome::Enforced => info!(%container, %interface, %ifindex, ?hooks, "enforced"),
+        Outcome::Closed(reason) => {
+            error!(%container, %interface, %ifindex, reason, "closed: nothing passes");
+        }
+        Outcome::Open(reason) => {
+            error!(%container, %interface, %ifindex, reason, "OPEN: could not be closed");
+        }
+    }
+}

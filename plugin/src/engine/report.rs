@@ -1,0 +1,163 @@
+//! The engine's state as `status` tells it.
+
+use ebpf_netns::veth::Interface;
+use ebpf_netns::{Ifindex, Link};
+use plugin_common::presets::Presets;
+
+use super::Engine;
+use super::world::{Claim, Enforced, Watched};
+use crate::labels::format_presets;
+use crate::plan::{Attachment, Hook, Outcome};
+use crate::status::{
+    ContainerStatus, DockerStatus, HookStatus, HostSide, InterfaceStatus, State, Status,
+};
+
+impl Engine {
+    /// Everything, as it is now.
+    pub(super) fn status(&self) -> Status {
+        let docker = match &self.world.docker {
+            None => DockerStatus::Unknown,
+            Some(Ok(api)) => DockerStatus::Connected { api: api.clone() },
+            Some(Err(reason)) => DockerStatus::Unreachable { reason: reason.clone() },
+        };
+        let mut containers: Vec<ContainerStatus> =
+            self.world.containers.values().map(|container| self.container(container)).collect();
+        containers.sort_by(|one, other| (&one.name, &one.id).cmp(&(&other.name, &other.id)));
+        Status { version: env!("CARGO_PKG_VERSION").to_owned(), docker, containers }
+    }
+
+    fn container(&self, container: &Watched) -> ContainerStatus {
+        let interfaces: Vec<InterfaceStatus> = match &container.claim {
+            Claim::Interfaces { interfaces, .. } => {
+                interfaces.iter().map(|interface| self.interface(container, interface)).collect()
+            }
+            Claim::Nothing | Claim::Host => Vec::new(),
+        };
+        let (state, reason) = sum_up(container, &interfaces);
+        ContainerStatus {
+            id: container.facts.id.clone(),
+            name: container.facts.name.clone(),
+            state,
+            reason,
+            interfaces,
+        }
+    }
+
+    fn interface(&self, container: &Watched, interface: &Interface) -> InterfaceStatus {
+        let link = interface.container();
+        let bare = InterfaceStatus {
+            name: link.name.clone(),
+            ifindex: link.index,
+            network: network_of(container, link),
+            host: None,
+            state: State::Unenforceable,
+            reason: None,
+            notes: Vec::new(),
+            hooks: Vec::new(),
+        };
+        match interface {
+            Interface::NoHostSide { reason, .. } => {
+                InterfaceStatus { reason: Some(format!("no host-side veth: {reason}")), ..bare }
+            }
+            Interface::Veth(pair) => {
+                let host = Some(self.host_side(&pair.host));
+                match self.world.enforced.get(&pair.host.index) {
+                    Some(enforced) => self.enforced(pair.host.index, enforced, bare, host),
+                    None => InterfaceStatus { host, state: State::Unknown, ..bare },
+                }
+            }
+        }
+    }
+
+    fn enforced(
+        &self,
+        ifindex: Ifindex,
+        enforced: &Enforced,
+        bare: InterfaceStatus,
+        host: Option<HostSide>,
+    ) -> InterfaceStatus {
+        let (state, reason) = match enforced.choice.as_ref().map(|choice| &choice.outcome) {
+            None => (State::Unknown, None),
+            Some(Outcome::Enforced) => (State::Enforced, None),
+            Some(Outcome::Closed(reason)) => (State::Closed, Some(reason.clone())),
+            Some(Outcome::Open(reason)) => (State::Open, Some(reason.clone())),
+        };
+        let notes = enforced.choice.as_ref().map(|choice| choice.notes.clone()).unwrap_or_default();
+        let hooks = enforced
+            .current
+            .hooks
+            .iter()
+            .map(|(hook, attachment)| self.hook(ifindex, enforced, *hook, *attachment))
+            .collect();
+        InterfaceStatus { host, state, reason, notes, hooks, ..bare }
+    }
+
+    fn hook(
+        &self,
+        ifindex: Ifindex,
+        enforced: &Enforced,
+        hook: Hook,
+        attachment: Attachment,
+    ) -> HookStatus {
+        let policy = enforced.current.policy;
+        let presets: Presets = match hook {
+            Hook::Xdp => policy.xdp,
+            Hook::Egress => policy.egress,
+            Hook::Ingress => policy.ingress,
+        };
+        let (word, mode) = match attachment {
+            Attachment::XdpGeneric => ("xdp", Some("generic")),
+            Attachment::XdpNative => ("xdp", Some("native")),
+            Attachment::XdpOffload => ("xdp", Some("offload")),
+            Attachment::Tcx => ("tcx", None),
+            Attachment::Clsact => ("clsact", None),
+        };
+        let (direction, host_side) = match hook {
+            Hook::Xdp | Hook::Egress => ("egress", "ingress"),
+            Hook::Ingress => ("ingress", "egress"),
+        };
+        HookStatus {
+            hook: word.to_owned(),
+            direction: direction.to_owned(),
+            host_side: host_side.to_owned(),
+            mode: mode.map(str::to_owned),
+            policy: format_presets(presets),
+            program: self.kernel.program(hook).cloned(),
+            traffic: self.kernel.traffic(ifindex, hook),
+        }
+    }
+
+    fn host_side(&self, veth: &Link) -> HostSide {
+        let bridge = veth.master.and_then(|master| self.rtnl.link(master).ok().flatten());
+        HostSide {
+            name: veth.name.clone(),
+            ifindex: veth.index,
+            bridge: bridge.map(|bridge| bridge.name),
+        }
+    }
+}
+
+/// The Docker network of an interface, by its address.
+fn network_of(container: &Watched, link: &Link) -> Option<String> {
+    let endpoints = &container.facts.endpoints;
+    let own = endpoints.iter().find(|endpoint| endpoint.mac.is_some() && endpoint.mac == link.mac);
+    own.map(|endpoint| endpoint.network.clone())
+}
+
+/// The state of a container: the worst of its interfaces'.
+fn sum_up(container: &Watched, interfaces: &[InterfaceStatus]) -> (State, Option<String>) {
+    if let Some(reason) = &container.unseen {
+        return (State::Unknown, Some(reason.clone()));
+    }
+    if container.claim == Claim::Host {
+        let reason = "it uses the host's network (--network host): it has no interface of its own";
+        return (State::Unenforceable, Some(reason.to_owned()));
+    }
+    match interfaces.iter().max_by_key(|interface| interface.state) {
+        Some(worst) => (worst.state, worst.reason.clone()),
+        None => match &container.policy {
+            Ok(_) => (State::Idle, None),
+            Err(errors) => (State::Closed, Some(errors.to_string())),
+        },
+    }
+}

@@ -1,0 +1,219 @@
+//! The engine's view of the world: what the sources told, and what follows for each interface.
+//! Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ebpf_netns::veth::{Interface, VethPair};
+use ebpf_netns::{Ifindex, Link, LinkKind, Nsid};
+
+use crate::facts::ContainerFacts;
+use crate::labels::{self, LabelErrors, LabelPolicy};
+use crate::plan::{Choice, Refusals, Target};
+use crate::policy::{Demand, Rules};
+
+/// What is known.
+#[derive(Default)]
+pub(super) struct World {
+    /// The API version of Docker, or why it does not answer; `None` before the first try.
+    pub docker: Option<Result<String, String>>,
+    /// The containers that have labels of ours, by id.
+    pub containers: BTreeMap<String, Watched>,
+    /// Veths of the host.
+    pub veths: BTreeMap<Ifindex, Link>,
+    /// What is attached, by host-side veth.
+    pub enforced: BTreeMap<Ifindex, Enforced>,
+}
+
+/// A container that has labels of ours.
+pub(super) struct Watched {
+    pub facts: ContainerFacts,
+    /// What its labels say. They never change.
+    pub policy: Result<LabelPolicy, LabelErrors>,
+    pub claim: Claim,
+    /// Why the last look failed; the claim is then the one before.
+    pub unseen: Option<String>,
+    /// Whether the claim has to be looked at again.
+    pub doubtful: bool,
+}
+
+/// The interfaces of a container, as they were last seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// It does not run, or its interfaces are not there yet.
+    Nothing,
+    /// It uses the host's own namespace.
+    Host,
+    /// These.
+    Interfaces { nsid: Nsid, interfaces: Vec<Interface> },
+}
+
+impl Claim {
+    /// The veth pairs.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = &VethPair> {
+        let interfaces = match self {
+            Self::Interfaces { interfaces, .. } => interfaces.as_slice(),
+            Self::Nothing | Self::Host => &[],
+        };
+        interfaces.iter().filter_map(|interface| match interface {
+            Interface::Veth(pair) => Some(&**pair),
+            Interface::NoHostSide { .. } => None,
+        })
+    }
+
+    fn concerns(&self, link: &Link) -> bool {
+        let inside = matches!(self, Self::Interfaces { nsid, .. } if link.peer_nsid == Some(*nsid));
+        inside || self.pairs().any(|pair| pair.host.index == link.index)
+    }
+}
+
+/// What is attached to one host-side veth.
+#[derive(Default)]
+pub(super) struct Enforced {
+    pub current: Target,
+    pub refusals: Refusals,
+    pub choice: Option<Choice>,
+}
+
+/// What is demanded of one host-side veth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub pair: VethPair,
+    pub demand: Demand,
+    /// The name of the first of the containers that use it, for the log.
+    pub container: String,
+}
+
+impl World {
+    /// Takes the containers as they are now.
+    pub(super) fn set_containers(&mut self, containers: Vec<ContainerFacts>) {
+        let mut before = std::mem::take(&mut self.containers);
+        for facts in containers {
+            let known = before.remove(&facts.id);
+            if let Some(watched) = Watched::update(known, facts) {
+                self.containers.insert(watched.facts.id.clone(), watched);
+            }
+        }
+    }
+
+    /// Takes all links as they are now; returns the veths that we had and that are gone.
+    pub(super) fn set_links(&mut self, links: Vec<Link>) -> Vec<Ifindex> {
+        self.veths = links
+            .into_iter()
+            .filter(|link| link.kind == LinkKind::Veth)
+            .map(|link| (link.index, link))
+            .collect();
+        self.doubt(|_| true);
+        for enforced in self.enforced.values_mut() {
+            enforced.refusals.clear();
+        }
+        self.enforced.keys().copied().filter(|index| !self.veths.contains_key(index)).collect()
+    }
+
+    /// Takes a link as it is now; whether it may be one that Docker has to be asked about.
+    pub(super) fn link_changed(&mut self, link: &Link) -> bool {
+        if link.kind != LinkKind::Veth {
+            return false;
+        }
+        self.doubt(|claim| claim.concerns(link));
+        // What refused before may not refuse now.
+        if let Some(enforced) = self.enforced.get_mut(&link.index) {
+            enforced.refusals.clear();
+        }
+        let claimed = self.containers.values().any(|container| container.claim.concerns(link));
+        let elsewhere = link.peer_nsid.is_some();
+        let known = self.veths.insert(link.index, link.clone());
+        let moved = known.is_none_or(|known| {
+            known.peer_nsid != link.peer_nsid
+                || known.master != link.master
+                || known.carrier != link.carrier
+        });
+        if elsewhere && moved && !claimed {
+            self.doubt(|claim| !matches!(claim, Claim::Interfaces { .. }));
+        }
+        elsewhere && moved && !claimed
+    }
+
+    /// Forgets a link; whether something of ours was attached to it.
+    pub(super) fn link_removed(&mut self, ifindex: Ifindex) -> bool {
+        self.veths.remove(&ifindex);
+        self.doubt(|claim| claim.pairs().any(|pair| pair.host.index == ifindex));
+        self.enforced.contains_key(&ifindex)
+    }
+
+    fn doubt(&mut self, which: impl Fn(&Claim) -> bool) {
+        for container in self.containers.values_mut() {
+            container.doubtful |= which(&container.claim);
+        }
+    }
+
+    /// Whether a pair that was seen still is one, as far as the host's end tells.
+    pub(super) fn still_stands(&self, pair: &VethPair) -> bool {
+        self.veths.get(&pair.host.index).is_some_and(|veth| {
+            veth.peer_nsid == Some(pair.nsid) && veth.peer_index == Some(pair.container.index)
+        })
+    }
+
+    /// Veths with a peer in another namespace that no container was found to have.
+    pub(super) fn unclaimed(&self) -> impl Iterator<Item = &Link> {
+        let claimed: BTreeSet<Ifindex> = self
+            .containers
+            .values()
+            .flat_map(|container| container.claim.pairs())
+            .map(|pair| pair.host.index)
+            .collect();
+        self.veths
+            .values()
+            .filter(move |link| link.peer_nsid.is_some() && !claimed.contains(&link.index))
+    }
+
+    /// What is demanded of each interface, and which interfaces are to be released.
+    pub(super) fn wanted(&self) -> BTreeMap<Ifindex, Option<Wanted>> {
+        let mut wanted: BTreeMap<Ifindex, Option<Wanted>> =
+            self.enforced.keys().map(|ifindex| (*ifindex, None)).collect();
+        for container in self.containers.values() {
+            for pair in container.claim.pairs() {
+                let demand = container.demand();
+                let entry = wanted.entry(pair.host.index).or_default();
+                *entry = Some(match entry.take() {
+                    Some(other) => Wanted { demand: other.demand.and(demand), ..other },
+                    None => Wanted {
+                        pair: pair.clone(),
+                        demand,
+                        container: container.facts.name.clone(),
+                    },
+                });
+            }
+        }
+        wanted
+    }
+
+    /// The name of a container that uses an interface.
+    pub(super) fn container_of(&self, ifindex: Ifindex) -> Option<&ContainerFacts> {
+        let uses =
+            |container: &&Watched| container.claim.pairs().any(|pair| pair.host.index == ifindex);
+        self.containers.values().find(uses).map(|container| &container.facts)
+    }
+}
+
+impl Watched {
+    fn update(known: Option<Self>, facts: ContainerFacts) -> Option<Self> {
+        if let Some(known) = known {
+            let doubtful = known.doubtful || known.facts != facts;
+            return Some(Self { facts, doubtful, ..known });
+        }
+        let policy = labels::parse(&facts.labels).transpose()?;
+        if let Err(errors) = &policy {
+            let name = ebpf_netns::text::printable(&facts.name);
+            tracing::error!(container = %name, %errors, "labels not understood: kept closed");
+        }
+        Some(Self { facts, policy, claim: Claim::Nothing, unseen: None, doubtful: true })
+    }
+
+    /// What this container demands of its interfaces.
+    pub(super) fn demand(&self) -> Demand {
+        match &self.policy {
+            Ok(policy) => Demand::Enforce(Rules::from(policy)),
+            Err(errors) => Demand::Close(errors.to_string()),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What is known of containers, as plain data: what the Docker source observes and the engine
+//! decides on.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use ebpf_netns::docker::NetworkMode;
+use ebpf_netns::{MacAddress, Pid};
+
+/// A container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerFacts {
+    /// The full id.
+    pub id: String,
+    /// The name, without the leading slash.
+    pub name: String,
+    /// The labels that are ours to judge; values are cut off where they are too long to be valid.
+    pub labels: BTreeMap<String, String>,
+    /// Which network namespace it was told to use.
+    pub network: NetworkMode,
+    /// Whether it is running, and where its namespace is.
+    pub life: Life,
+    /// Its interfaces as Docker knows them.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// Whether a container is running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It runs, and its namespace can be opened.
+    Placed(Place),
+    /// It does not run, or is just starting: Docker tells no namespace.
+    Unplaced,
+}
+
+/// Where a container's network namespace is to be found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Docker's file for it; none for `--network container:x`.
+    pub sandbox_key: Option<PathBuf>,
+    /// The container's first process.
+    pub pid: Option<Pid>,
+    /// When it was started: tells one run from the next.
+    pub started_at: Option<String>,
+}
+
+/// One interface of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The name of the Docker network.
+    pub network: String,
+    /// The address that Docker gave it.
+    pub mac: Option<MacAddress>,
+}

@@ -1,0 +1,154 @@
+//! Attaching the programs: XDP by link, TC by TCX link or clsact filter.
+
+use aya::programs::links::LinkOrder;
+use aya::programs::tc::{
+    NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact,
+};
+use aya::programs::xdp::{XdpError, XdpLink, XdpMode};
+use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
+use ebpf_netns::{Ifindex, Link as Interfaces};
+use nix::errno::Errno;
+
+use super::refusal::{Attempt, Refusal};
+use super::{Kernel, query, tc_program, xdp_program};
+use crate::plan::{Attachment, Hook};
+
+/// An interface, as it was just seen.
+pub type Interface<'a> = &'a Interfaces;
+
+/// What keeps a program attached; dropping it detaches.
+#[derive(Debug)]
+#[expect(dead_code, reason = "held for its destructor")]
+pub(super) enum Link {
+    Xdp(XdpLink),
+    Tc(SchedClassifierLink),
+}
+
+/// The clsact filter's handle, which nobody else takes by accident.
+const HANDLE: TcHandle = TcHandle::new(0x0eb9, 0xf001);
+
+/// Priorities tried for it: the first that is not held by a filter of another kind.
+const PRIORITIES: [u16; 3] = [1, 2, 3];
+
+impl Kernel {
+    pub(super) fn attach(
+        &mut self,
+        hook: Hook,
+        attachment: Attachment,
+        interface: Interface<'_>,
+    ) -> Result<Link, Refusal> {
+        let attached = match attachment {
+            Attachment::XdpGeneric => self.attach_xdp(interface.index, XdpMode::Skb),
+            Attachment::XdpNative => self.attach_xdp(interface.index, XdpMode::Driver),
+            Attachment::XdpOffload => self.attach_xdp(interface.index, XdpMode::Hardware),
+            Attachment::Tcx => self.attach_tcx(hook, &interface.name),
+            Attachment::Clsact => self.attach_clsact(hook, interface),
+        };
+        attached.map_err(|error| {
+            let holder = interface.xdp.map(|xdp| query::describe(xdp.program_id));
+            Refusal::explain(&error, &Attempt { attachment, interface, holder: holder.as_deref() })
+        })
+    }
+
+    fn attach_xdp(&mut self, ifindex: Ifindex, mode: XdpMode) -> Result<Link, AttachError> {
+        let program = xdp_program(&mut self.ebpf)?;
+        let link = program.attach_to_if_index(ifindex.get(), mode)?;
+        Ok(Link::Xdp(program.take_link(link)?))
+    }
+
+    /// To the head of the chain: what others attached still runs, and on what we let pass.
+    fn attach_tcx(&mut self, hook: Hook, name: &str) -> Result<Link, AttachError> {
+        let program = tc_program(&mut self.ebpf, hook)?;
+        let order = TcAttachOptions::TcxOrder(LinkOrder::first());
+        let link = program.attach_with_options(name, side(hook), order)?;
+        Ok(Link::Tc(program.take_link(link)?))
+    }
+
+    fn attach_clsact(&mut self, hook: Hook, interface: Interface<'_>) -> Result<Link, AttachError> {
+        match qdisc_add_clsact(&interface.name) {
+            Ok(()) => {
+                self.qdiscs.insert(interface.index);
+            }
+            Err(error) if errno_of_tc(&error) == Some(Errno::EEXIST) => {}
+            Err(error) => return Err(ProgramError::from(error).into()),
+        }
+        let program = tc_program(&mut self.ebpf, hook)?;
+        let mut refused = None;
+        for priority in PRIORITIES {
+            match attach_filter(program, side(hook), &interface.name, priority) {
+                Err(error) if errno(&error) == Some(Errno::EINVAL) => refused = Some(error),
+                result => return Ok(Link::Tc(result?)),
+            }
+        }
+        Err(refused.unwrap_or(ProgramError::NotAttached).into())
+    }
+}
+
+/// Adds the filter; one that a killed daemon left is replaced in one step, without a gap.
+fn attach_filter(
+    program: &mut SchedClassifier,
+    side: TcAttachType,
+    name: &str,
+    priority: u16,
+) -> Result<SchedClassifierLink, ProgramError> {
+    let options = NlOptions { priority, handle: HANDLE, classid: None };
+    let added = program.attach_with_options(name, side, TcAttachOptions::Netlink(options));
+    let link = match added {
+        Err(error) if errno(&error) == Some(Errno::EEXIST) => {
+            let old = SchedClassifierLink::attached(name, side, priority, HANDLE, None)
+                .map_err(TcError::IoError)?;
+            program.attach_to_link(old)?
+        }
+        added => added?,
+    };
+    program.take_link(link)
+}
+
+/// The side of the host-side veth: the container's direction reversed.
+pub(super) const fn side(hook: Hook) -> TcAttachType {
+    match hook {
+        Hook::Xdp | Hook::Egress => TcAttachType::Ingress,
+        Hook::Ingress => TcAttachType::Egress,
+    }
+}
+
+/// Why a program could not be attached.
+#[derive(Debug)]
+pub(super) enum AttachError {
+    /// The kernel or aya says so.
+    Program(ProgramError),
+    /// It was known before the kernel was asked.
+    Refused(Refusal),
+}
+
+impl From<ProgramError> for AttachError {
+    fn from(error: ProgramError) -> Self {
+        Self::Program(error)
+    }
+}
+
+impl From<Refusal> for AttachError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// The kernel's error number, if it was the kernel that refused.
+pub(super) fn errno(error: &ProgramError) -> Option<Errno> {
+    match error {
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error().map(Errno::from_raw),
+        ProgramError::TcError(error) => errno_of_tc(error),
+        ProgramError::XdpError(XdpError::NetlinkError(error)) => {
+            error.raw_os_error().map(Errno::from_raw)
+        }
+        _ => None,
+    }
+}
+
+fn errno_of_tc(error: &TcError) -> Option<Errno> {
+    match error {
+        TcError::NetlinkError(error) => error.raw_os_error().map(Errno::from_raw),
+        TcError::IoError(error) => error.raw_os_error().map(Errno::from_raw),
+        _ => None,
+    }
+}

@@ -1,0 +1,255 @@
+//! The kernel's side of the daemon: the loaded programs, their maps and links. The only place that
+//! names aya, and the interpreter of [`Step`]s: every change of the kernel's state is one.
+
+mod attach;
+mod events;
+mod query;
+mod refusal;
+mod stats;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aya::maps::{HashMap, MapData, PerCpuHashMap};
+use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use ebpf_netns::Ifindex;
+use plugin_common::abi::{
+    EGRESS_PROGRAM, EVENTS_MAP, INGRESS_PROGRAM, InterfacePolicy, InterfaceStats, Observer,
+    POLICY_MAP, STATS_MAP, StatsKey, XDP_PROGRAM,
+};
+use serde::{Deserialize, Serialize};
+
+pub use self::attach::Interface;
+pub use self::events::PacketEvents;
+pub use self::query::{AttachedProgram, attached};
+pub use self::refusal::Refusal;
+pub use self::stats::{Count, Traffic};
+use crate::plan::{Attachment, Hook, Step};
+
+/// The object that `cargo xtask ebpf` built.
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bytecode/policy.o"));
+
+/// The kernel programs could not be made ready.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The kernel does not let this process.
+    #[error(
+        "load the kernel programs: not permitted: run as root, or with CAP_BPF and CAP_NET_ADMIN \
+         (before Linux 5.8 CAP_SYS_ADMIN)"
+    )]
+    NotPermitted,
+    /// The kernel refuses the object.
+    #[error("load the kernel programs")]
+    Object(#[source] Box<EbpfError>),
+    /// The kernel refuses a program; the last lines of the verifier are in the source.
+    #[error("load kernel program {name}")]
+    Program {
+        /// Its name.
+        name: &'static str,
+        /// Why.
+        #[source]
+        source: Box<ProgramError>,
+    },
+    /// The object lacks something that the daemon counts on: a bug.
+    #[error("the embedded object has no {0}: it does not belong to this binary")]
+    Missing(&'static str),
+}
+
+/// A program as the kernel knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramIdentity {
+    /// Its id, which changes with every load.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// The hash of its instructions, 16 hexadecimal digits.
+    pub tag: String,
+}
+
+/// The loaded programs, and what they are attached to. Dropping it detaches everything.
+pub struct Kernel {
+    ebpf: Ebpf,
+    policy: HashMap<MapData, u32, InterfacePolicy>,
+    stats: PerCpuHashMap<MapData, StatsKey, InterfaceStats>,
+    links: BTreeMap<(Ifindex, Hook, Attachment), attach::Link>,
+    /// Interfaces whose clsact qdisc is ours to remove.
+    qdiscs: BTreeSet<Ifindex>,
+    identities: BTreeMap<Hook, ProgramIdentity>,
+}
+
+impl Kernel {
+    /// Loads the programs.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn load() -> Result<(Self, PacketEvents), LoadError> {
+        let mut ebpf = EbpfLoader::new().load(OBJECT).map_err(|source| match source {
+            source if is_permission(&source) => LoadError::NotPermitted,
+            source => LoadError::Object(Box::new(source)),
+        })?;
+        let mut identities = BTreeMap::new();
+        for hook in [Hook::Xdp, Hook::Egress, Hook::Ingress] {
+            identities.insert(hook, load_program(&mut ebpf, hook)?);
+        }
+        let policy = take(&mut ebpf, POLICY_MAP)?;
+        let stats = take(&mut ebpf, STATS_MAP)?;
+        let events = PacketEvents::new(take(&mut ebpf, EVENTS_MAP)?);
+        let links = BTreeMap::new();
+        Ok((Self { ebpf, policy, stats, links, qdiscs: BTreeSet::new(), identities }, events))
+    }
+
+    /// Carries out one step. `interface` is the step's interface as it is now.
+    ///
+    /// # Errors
+    ///
+    /// Why the kernel refused, as a sentence with the way out.
+    pub fn apply(&mut self, step: Step, interface: Interface<'_>) -> Result<(), Refusal> {
+        match step {
+            Step::SetPolicy { ifindex, policy } => self
+                .policy
+                .insert(ifindex.get(), policy, 0)
+                .map_err(|error| Refusal::new(format!("write the policy map: {error}"))),
+            Step::Attach { ifindex, hook, attachment } => {
+                let link = self.attach(hook, attachment, interface)?;
+                self.links.insert((ifindex, hook, attachment), link);
+                Ok(())
+            }
+            Step::Detach { .. } | Step::Forget { .. } => self.release(step),
+        }
+    }
+
+    /// Carries out a step that takes something away, for which the interface need not be there.
+    ///
+    /// # Errors
+    ///
+    /// When the step is not of that kind: a bug.
+    pub fn release(&mut self, step: Step) -> Result<(), Refusal> {
+        match step {
+            Step::Detach { ifindex, hook, attachment } => {
+                // Dropping the link detaches it; where the interface is gone the kernel has.
+                self.links.remove(&(ifindex, hook, attachment));
+                Ok(())
+            }
+            Step::Forget { ifindex } => {
+                self.forget(ifindex);
+                Ok(())
+            }
+            Step::SetPolicy { .. } | Step::Attach { .. } => {
+                Err(Refusal::new(format!("{step:?} takes nothing away")))
+            }
+        }
+    }
+
+    /// Whether a clsact qdisc was added to an interface and has no filter of ours any more.
+    #[must_use]
+    pub fn take_unused_qdisc(&mut self, ifindex: Ifindex) -> bool {
+        let in_use = self
+            .links
+            .keys()
+            .any(|(index, _, attachment)| *index == ifindex && *attachment == Attachment::Clsact);
+        !in_use && self.qdiscs.remove(&ifindex)
+    }
+
+    /// What a hook's program saw on an interface.
+    #[must_use]
+    pub fn traffic(&self, ifindex: Ifindex, hook: Hook) -> Traffic {
+        let key = StatsKey { ifindex: ifindex.get(), observer: observer(hook) as u32 };
+        self.stats.get(&key, 0).map_or_else(|_| Traffic::default(), |stats| Traffic::sum(&stats))
+    }
+
+    /// The program of a hook.
+    #[must_use]
+    pub fn program(&self, hook: Hook) -> Option<&ProgramIdentity> {
+        self.identities.get(&hook)
+    }
+
+    /// Removes an interface from the maps. What is not there is as good as removed.
+    fn forget(&mut self, ifindex: Ifindex) {
+        self.policy.remove(&ifindex.get()).ok();
+        for hook in [Hook::Xdp, Hook::Egress, Hook::Ingress] {
+            let key = StatsKey { ifindex: ifindex.get(), observer: observer(hook) as u32 };
+            self.stats.remove(&key).ok();
+        }
+    }
+}
+
+/// The observer under which a hook's program counts.
+const fn observer(hook: Hook) -> Observer {
+    match hook {
+        Hook::Xdp => Observer::Xdp,
+        Hook::Egress => Observer::Egress,
+        Hook::Ingress => Observer::Ingress,
+    }
+}
+
+const fn program_name(hook: Hook) -> &'static str {
+    match hook {
+        Hook::Xdp => XDP_PROGRAM,
+        Hook::Egress => EGRESS_PROGRAM,
+        Hook::Ingress => INGRESS_PROGRAM,
+    }
+}
+
+fn load_program(ebpf: &mut Ebpf, hook: Hook) -> Result<ProgramIdentity, LoadError> {
+    let name = program_name(hook);
+    let program = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
+    let loaded = match program {
+        Program::Xdp(program) => program.load(),
+        Program::SchedClassifier(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    };
+    let info = loaded.and_then(|()| program.info());
+    match info {
+        Ok(info) => Ok(ProgramIdentity {
+            id: info.id(),
+            name: name.to_owned(),
+            tag: format!("{:016x}", info.tag()),
+        }),
+        Err(ProgramError::LoadError { io_error, .. })
+            if io_error.kind() == std::io::ErrorKind::PermissionDenied
+                && io_error.raw_os_error() == Some(nix::errno::Errno::EPERM as i32) =>
+        {
+            Err(LoadError::NotPermitted)
+        }
+        Err(source) => Err(LoadError::Program { name, source: Box::new(source) }),
+    }
+}
+
+fn take<T: TryFrom<aya::maps::Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError> {
+    let map = ebpf.take_map(name).ok_or(LoadError::Missing(name))?;
+    T::try_from(map).map_err(|_mismatch| LoadError::Missing(name))
+}
+
+fn is_permission(error: &EbpfError) -> bool {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return io.raw_os_error() == Some(nix::errno::Errno::EPERM as i32);
+        }
+        source = error.source();
+    }
+    false
+}
+
+/// The XDP program.
+fn xdp_program(ebpf: &mut Ebpf) -> Result<&mut Xdp, Refusal> {
+    program(ebpf, Hook::Xdp)
+}
+
+/// The TC program of a hook.
+fn tc_program(ebpf: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier, Refusal> {
+    program(ebpf, hook)
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, hook: Hook) -> Result<P, Refusal>
+where
+    P: TryFrom<&'a mut Program, Error = ProgramError>,
+{
+    let name = program_name(hook);
+    ebpf.program_mut(name)
+        .ok_or(ProgramError::NotLoaded)
+        .and_then(P::try_from)
+        .map_err(|error| Refusal::new(format!("program {name}: {error}")))
+}

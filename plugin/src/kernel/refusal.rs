@@ -1,0 +1,164 @@
+//! Why the kernel refused an attachment, as one sentence with the way out. Pure.
+
+use std::fmt;
+
+use ebpf_netns::{Link, LinkKind, text};
+use nix::errno::Errno;
+
+use super::attach::{AttachError, errno};
+use crate::plan::Attachment;
+
+/// One sentence: what was refused, why, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    sentence: String,
+    gone: bool,
+}
+
+/// What was tried.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt<'a> {
+    pub attachment: Attachment,
+    pub interface: &'a Link,
+    /// The XDP program that the interface has, described.
+    pub holder: Option<&'a str>,
+}
+
+impl Refusal {
+    pub(crate) fn new(sentence: String) -> Self {
+        Self { sentence, gone: false }
+    }
+
+    /// Whether the interface went away meanwhile, which is nobody's fault.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    pub(super) fn explain(error: &AttachError, attempt: &Attempt<'_>) -> Self {
+        match error {
+            AttachError::Refused(refusal) => refusal.clone(),
+            AttachError::Program(error) => {
+                let errno = errno(error);
+                Self {
+                    sentence: sentence(errno, &error.to_string(), attempt),
+                    gone: errno == Some(Errno::ENODEV),
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+fn sentence(errno: Option<Errno>, detail: &str, attempt: &Attempt<'_>) -> String {
+    let Attempt { attachment, interface, holder } = *attempt;
+    let name = text::printable(&interface.name);
+    let what = word(attachment);
+    match (errno, attachment) {
+        (Some(Errno::EPERM | Errno::EACCES), _) => {
+            format!("{what} on {name}: not permitted: the daemon needs CAP_BPF and CAP_NET_ADMIN")
+        }
+        (Some(Errno::ENODEV), _) => format!("{what} on {name}: the interface is gone"),
+        (
+            Some(Errno::EBUSY | Errno::EEXIST),
+            Attachment::XdpGeneric | Attachment::XdpNative | Attachment::XdpOffload,
+        ) => {
+            let holder = holder.unwrap_or("another program");
+            format!(
+                "{what} on {name}: the XDP hook is held by {holder}: stop the tool that attached \
+                 it (or: ip link set dev {name} xdp off), or use tc.policy"
+            )
+        }
+        (Some(Errno::ERANGE), Attachment::XdpNative) => format!(
+            "{what} on {name}: native XDP takes frames of about 3,500 bytes at most and the MTU is \
+             {}: lower the network's MTU (com.docker.network.driver.mtu), or use xdp.mode auto or \
+             generic",
+            interface.mtu
+        ),
+        (Some(Errno::EOPNOTSUPP), Attachment::XdpNative) => format!(
+            "{what} on {name}: the driver ({}) has no native XDP, or an offload forbids it (on \
+             virtio_net: ethtool -K {name} gro_hw off, rx off): use xdp.mode auto or generic",
+            interface.kind
+        ),
+        (Some(Errno::EOPNOTSUPP | Errno::EINVAL), Attachment::XdpOffload) => {
+            let why =
+                if interface.kind == LinkKind::Veth { ": a veth has no hardware" } else { "" };
+            format!("{what} on {name}: the device cannot run XDP itself{why}: use xdp.mode auto")
+        }
+        (Some(Errno::EINVAL), Attachment::Tcx) => format!(
+            "{what} on {name}: this kernel has no TCX, which needs Linux 6.6: use --tc auto or \
+             clsact"
+        ),
+        (Some(Errno::ENOENT | Errno::EOPNOTSUPP), Attachment::Clsact) => format!(
+            "{what} on {name}: this kernel has no clsact qdisc: load it with modprobe sch_ingress \
+             and cls_bpf"
+        ),
+        (Some(errno), _) => format!("{what} on {name}: {} ({detail})", errno.desc()),
+        (None, _) => format!("{what} on {name}: {detail}"),
+    }
+}
+
+const fn word(attachment: Attachment) -> &'static str {
+    match attachment {
+        Attachment::XdpGeneric => "attach generic XDP",
+        Attachment::XdpNative => "attach native XDP",
+        Attachment::XdpOffload => "attach offloaded XDP",
+        Attachment::Tcx => "attach TCX",
+        Attachment::Clsact => "attach a clsact filter",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn veth() -> Link {
+        Link {
+            index: 7.try_into().unwrap(),
+            name: "veth\u{1b}1".to_owned(),
+            kind: LinkKind::Veth,
+            mac: None,
+            peer_index: None,
+            peer_nsid: None,
+            master: None,
+            mtu: 9000,
+            up: true,
+            carrier: true,
+            xdp: None,
+        }
+    }
+
+    /// The sentence for a refusal names the interface and each of these words.
+    #[track_caller]
+    fn check(errno: Errno, attachment: Attachment, words: &[&str]) {
+        let interface = veth();
+        let holder = Some("program 12 (xdp_foo)");
+        let said =
+            sentence(Some(errno), "detail", &Attempt { attachment, interface: &interface, holder });
+        for word in words.iter().chain(&["veth\\u{1b}1"]) {
+            assert!(said.contains(word), "{said:?} lacks {word:?}");
+        }
+        assert!(!said.contains(char::is_control), "{said:?}");
+    }
+
+    #[test]
+    fn every_refusal_that_users_meet_has_the_way_out() {
+        check(Errno::ERANGE, Attachment::XdpNative, &["9000", "3,500", "generic"]);
+        check(Errno::EBUSY, Attachment::XdpGeneric, &["program 12 (xdp_foo)", "xdp off"]);
+        check(Errno::EEXIST, Attachment::XdpNative, &["program 12 (xdp_foo)", "tc.policy"]);
+        check(Errno::EOPNOTSUPP, Attachment::XdpNative, &["virtio_net", "gro_hw", "generic"]);
+        check(Errno::EOPNOTSUPP, Attachment::XdpOffload, &["no hardware", "auto"]);
+        check(Errno::EINVAL, Attachment::XdpOffload, &["no hardware", "auto"]);
+        check(Errno::EINVAL, Attachment::Tcx, &["6.6", "clsact"]);
+        check(Errno::ENOENT, Attachment::Clsact, &["modprobe"]);
+        check(Errno::EPERM, Attachment::Tcx, &["CAP_NET_ADMIN"]);
+        check(Errno::ENOMEM, Attachment::Tcx, &["memory"]);
+    }
+}

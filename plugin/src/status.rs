@@ -1,0 +1,134 @@
+//! What `status` tells, as data: the daemon fills it in, JSON carries it, and the table shows it.
+
+use ebpf_netns::Ifindex;
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::{ProgramIdentity, Traffic};
+
+/// Everything that is enforced, and what is not and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// Docker, as the daemon sees it.
+    pub docker: DockerStatus,
+    /// The containers that have labels of ours, in the order of their names.
+    pub containers: Vec<ContainerStatus>,
+}
+
+/// Whether Docker answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum DockerStatus {
+    /// Not tried yet.
+    Unknown,
+    /// It answers.
+    Connected {
+        /// The version of its API that was agreed on.
+        api: String,
+    },
+    /// It does not; what was enforced stays.
+    Unreachable {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// One container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerStatus {
+    /// The full id.
+    pub id: String,
+    /// The name.
+    pub name: String,
+    /// What its labels amount to.
+    pub state: State,
+    /// Why it is not `enforced`.
+    pub reason: Option<String>,
+    /// Its interfaces.
+    pub interfaces: Vec<InterfaceStatus>,
+}
+
+/// What the labels of a container, or of one interface, amount to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// It has no interface now: it does not run, or has no network.
+    Idle,
+    /// The policy stands.
+    Enforced,
+    /// The policy stands on no interface, since the host has no end of them.
+    Unenforceable,
+    /// Nothing passes.
+    Closed,
+    /// It could not be closed, and should have been.
+    Open,
+    /// Its interfaces could not be looked up.
+    Unknown,
+}
+
+impl State {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Enforced => "enforced",
+            Self::Unenforceable => "unenforceable",
+            Self::Closed => "closed",
+            Self::Open => "OPEN",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One interface of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Its name in the container.
+    pub name: String,
+    /// Its index in the container.
+    pub ifindex: Ifindex,
+    /// The Docker network that it is on.
+    pub network: Option<String>,
+    /// The host-side veth.
+    pub host: Option<HostSide>,
+    /// What it amounts to.
+    pub state: State,
+    /// Why it is not `enforced`.
+    pub reason: Option<String>,
+    /// Why it is enforced the way it is.
+    pub notes: Vec<String>,
+    /// The programs.
+    pub hooks: Vec<HookStatus>,
+}
+
+/// The host-side end of a container's interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostSide {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub ifindex: Ifindex,
+    /// The bridge that it is a port of.
+    pub bridge: Option<String>,
+}
+
+/// One program at one hook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookStatus {
+    /// `xdp`, `tcx` or `clsact`.
+    pub hook: String,
+    /// The container's direction: `egress` is what it sends.
+    pub direction: String,
+    /// The side of the host-side veth that it is attached to: the direction reversed.
+    pub host_side: String,
+    /// For XDP, `generic`, `native` or `offload`.
+    pub mode: Option<String>,
+    /// The presets, or `closed`.
+    pub policy: String,
+    /// The program.
+    pub program: Option<ProgramIdentity>,
+    /// What it saw since it was attached.
+    pub traffic: Traffic,
+}
