@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, ExitStatus},
 };
 
@@ -32,7 +32,6 @@ pub struct DaemonOptions {
 pub struct Daemon<'a> {
     process: Process,
     machine: &'a Machine,
-    docker_host: String,
     log: PathBuf,
 }
 
@@ -59,7 +58,7 @@ impl<'a> Daemon<'a> {
         let mut run = machine.command(binaries::path(Binary::Plugin)?);
         run.args(["run", "--docker-host", docker_host]).args(&options.arguments);
         let (process, log) = machine.spawn(&mut run, "ebpf-netns-plugin.log")?;
-        let mut daemon = Self { process, machine, docker_host: docker_host.to_owned(), log };
+        let mut daemon = Self { process, machine, log };
         let ended = wait_for(DEADLINE, "the daemon to answer", || {
             if daemon.process.is_running()? { daemon.status().map(|_| false) } else { Ok(true) }
         })
@@ -85,23 +84,6 @@ impl<'a> Daemon<'a> {
     /// When it cannot be built.
     pub fn plugin(&self) -> Result<Command> {
         Ok(self.machine.command(binaries::path(Binary::Plugin)?))
-    }
-
-    /// `ebpf-netns` without arguments, in the machine, with the engine's socket.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be built.
-    pub fn netns(&self) -> Result<Command> {
-        let program = binaries::path(Binary::Netns)?;
-        // It looks for `ebpf-netns-plugin` there, for the verbs that it does not have.
-        let own = program.parent().map(Path::to_path_buf);
-        let usual = std::env::var_os("PATH").unwrap_or_default();
-        let path = std::env::join_paths(own.into_iter().chain(std::env::split_paths(&usual)))?;
-        let mut command = self.machine.command(&program);
-        command.env("PATH", path);
-        command.env("DOCKER_HOST", &self.docker_host);
-        Ok(command)
     }
 
     /// The daemon's pid as the machine's outside sees it.

@@ -10,7 +10,7 @@ mod server;
 use std::{
     ffi::OsStr,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -20,6 +20,7 @@ use anyhow::{Context as _, Result, bail};
 use self::server::Server;
 pub use self::{address::Addresses, gate::Gate};
 use crate::{
+    binaries::{self, Binary},
     command,
     images::Image,
     machine::Machine,
@@ -165,6 +166,22 @@ impl Engine {
             // Nobody's credentials or plugins.
             .env("DOCKER_CONFIG", self.machine.directory());
         command
+    }
+
+    /// `ebpf-netns` without arguments, in the machine and with this engine.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be built.
+    pub fn netns(&self) -> Result<Command> {
+        let program = binaries::path(Binary::Netns)?;
+        // It looks for `ebpf-netns-plugin` there, for the verbs that it does not have.
+        let own = program.parent().map(Path::to_path_buf);
+        let usual = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths(own.into_iter().chain(std::env::split_paths(&usual)))?;
+        let mut command = self.machine.command(&program);
+        command.env("DOCKER_HOST", &self.docker_host).env("PATH", path);
+        Ok(command)
     }
 
     /// What a `docker inspect --format` template says about an object.

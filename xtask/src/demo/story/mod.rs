@@ -18,6 +18,8 @@ pub(super) fn tell(scene: &mut Scene<'_>) -> Result<()> {
     probes::http(scene, &web, Expected::Answer)?;
     probes::ping(scene, &web, Expected::Answer)?;
 
+    inside(scene, &web)?;
+
     ui::heading("The daemon: it finds the container that runs and does what its label says");
     ui::typed("ebpf-netns-plugin run &");
     let daemon = start_daemon(scene.engine())?;
@@ -27,10 +29,9 @@ pub(super) fn tell(scene: &mut Scene<'_>) -> Result<()> {
     ui::line("The container without a label loses nothing:");
     probes::http(scene, &plain, Expected::Answer)?;
 
-    attached(scene, &daemon, &web)?;
-    inside(scene, &daemon, &web)?;
+    attached(scene, &web)?;
     other_hook(scene, &daemon)?;
-    gone(scene, &daemon, &web)?;
+    gone(scene, &web)?;
     daemon.stop()
 }
 
@@ -48,46 +49,47 @@ fn wait_listed(daemon: &Daemon<'_>, name: &str) -> Result<()> {
 }
 
 /// What there is to see of a policy: the daemon's view, and the kernel's.
-fn attached(scene: &mut Scene<'_>, daemon: &Daemon<'_>, web: &str) -> Result<()> {
+fn attached(scene: &mut Scene<'_>, web: &str) -> Result<()> {
     ui::heading("What is attached, and where");
-    let status = shown_stdout(daemon.netns()?.arg("status"))?;
+    let engine = scene.engine();
+    let status = shown_stdout(engine.netns()?.arg("status"))?;
     scene.expect("the status names the container", status.contains(web));
     scene.expect("the status names the policy", status.contains("drop-tcp"));
 
-    let veth = host_veth(scene.engine(), web)?;
-    let machine = scene.engine().machine();
-    let link = shown_stdout(machine.command("ip").args(["-details", "link", "show", &veth]))?;
-    scene.expect(
-        &format!("{veth}, the host's end of the veth pair, has an XDP program"),
-        link.contains("prog/xdp"),
-    );
+    let veth = host_veth(engine, web)?;
+    let mut ip = engine.machine().command("ip");
+    let link = shown_stdout(ip.args(["-details", "link", "show", &veth]))?;
+    scene.expect(&format!("{veth} has an XDP program"), link.contains("prog/xdp"));
     Ok(())
 }
 
-/// The host's end of the pair whose other end is the container's eth0.
+/// The host's end of the pair whose other end is the container's eth0, found another way.
 fn host_veth(engine: &Engine, container: &str) -> Result<String> {
-    let mut exec = engine.docker_command();
-    let iflink = shown_stdout(exec.args(["exec", container, "cat", "/sys/class/net/eth0/iflink"]))?;
+    let iflink = engine.docker(["exec", container, "cat", "/sys/class/net/eth0/iflink"])?;
     let links = engine.machine().run("ip", ["-oneline", "link", "show", "type", "veth"])?;
     let line = links
         .lines()
-        .find_map(|line| line.strip_prefix(&format!("{}: ", iflink.trim())))
-        .with_context(|| format!("no link {} on the host", iflink.trim()))?;
+        .find_map(|line| line.strip_prefix(&format!("{iflink}: ")))
+        .with_context(|| format!("no link {iflink} on the host"))?;
     Ok(line.split(['@', ':']).next().unwrap_or(line).to_owned())
 }
 
-/// A container's network namespace for `ip netns`.
-fn inside(scene: &mut Scene<'_>, daemon: &Daemon<'_>, web: &str) -> Result<()> {
-    ui::heading("Inside a container's network, with the host's tools");
-    shown_stdout(daemon.netns()?.args(["link", web]))?;
-    let machine = scene.engine().machine();
-    let name = format!("docker-{web}");
+/// A container's network namespace for `ip netns`, and the other end of its veth pair.
+fn inside(scene: &mut Scene<'_>, web: &str) -> Result<()> {
+    ui::heading("Inside a container's network, with the host's own tools");
+    let engine = scene.engine();
+    let (machine, name) = (engine.machine(), format!("docker-{web}"));
+    shown_stdout(engine.netns()?.args(["link", web]))?;
     let list = shown_stdout(machine.command("ip").args(["netns", "list"]))?;
-    let addresses =
-        shown_stdout(machine.command("ip").args(["netns", "exec", &name, "ip", "addr"]))?;
-    let own = scene.engine().addresses(web)?.v4()?.to_string();
     scene.expect("ip netns list shows the container", list.contains(&name));
+    let exec = ["netns", "exec", &name, "ip", "addr"];
+    let addresses = shown_stdout(machine.command("ip").args(exec))?;
+    let own = engine.addresses(web)?.v4()?.to_string();
     scene.expect("ip netns exec shows its address", addresses.contains(&own));
+
+    let peer = shown_stdout(engine.netns()?.args(["peer", web]))?;
+    let veth = host_veth(engine, web)?;
+    scene.expect(&format!("{veth} is the host's end of its veth pair"), peer.contains(&veth));
     Ok(())
 }
 
@@ -101,17 +103,17 @@ fn other_hook(scene: &mut Scene<'_>, daemon: &Daemon<'_>) -> Result<()> {
 }
 
 /// A container that is removed leaves nothing.
-fn gone(scene: &mut Scene<'_>, daemon: &Daemon<'_>, web: &str) -> Result<()> {
+fn gone(scene: &mut Scene<'_>, web: &str) -> Result<()> {
     ui::heading("A container that is gone leaves nothing behind");
     scene.remove(web)?;
-    let machine = scene.engine().machine();
-    let name = format!("docker-{web}");
+    let engine = scene.engine();
+    let (machine, name) = (engine.machine(), format!("docker-{web}"));
     let swept = wait_until(DEADLINE, "the name to be swept", || {
         machine.run("ip", ["netns", "list"]).is_ok_and(|list| !list.contains(&name))
     });
     show(machine.command("ip").args(["netns", "list"]))?;
-    let status = shown_stdout(daemon.netns()?.arg("status"))?;
     scene.expect("its name is gone from ip netns list", swept.is_ok());
+    let status = shown_stdout(engine.netns()?.arg("status"))?;
     scene.expect("the status no longer shows it", !status.contains(web));
     Ok(())
 }
