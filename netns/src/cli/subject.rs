@@ -7,8 +7,8 @@ use std::fs;
 
 use anyhow::{Context as _, Result};
 use ebpf_netns::{
-    Namespace, NamespaceError, Pid, Process, ProcessError,
-    docker::{Container, ContainerState, NetworkMode},
+    ErrorClass, Namespace, NamespaceError, Pid, Process, ProcessError,
+    docker::{Container, ContainerNetwork, ContainerState, NetworkMode},
     exit,
     text::printable,
 };
@@ -37,6 +37,20 @@ impl Subject {
             return Err(subject.shares_the_hosts());
         }
         Ok(subject)
+    }
+
+    /// The networks that the container is on, or those of the container whose network it shares.
+    pub(crate) fn networks(&self) -> Vec<ContainerNetwork> {
+        let Some(container) = &self.container else {
+            return Vec::new();
+        };
+        match &container.network_mode {
+            // Only names come of it: a failure leaves them out.
+            NetworkMode::Container(owner) => {
+                docker::resolve(owner).map(|owner| owner.networks).unwrap_or_default()
+            }
+            _ => container.networks.clone(),
+        }
     }
 
     /// What to call it in a sentence.
@@ -68,6 +82,10 @@ impl Subject {
                         .is_ok_and(|other| other.is_same_as(&namespace))
                 });
                 Ok(Self { container: Some(container), namespace, process })
+            }
+            // The process would be as little permitted, and the hint is the same.
+            (Some(Err(error)), _) if error.class() == ErrorClass::Permission => {
+                Err(anyhow::Error::from(error).context(format!("container {}", name(&container))))
             }
             (by_key, Some(process)) => {
                 let (namespace, process) = process

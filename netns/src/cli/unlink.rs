@@ -32,6 +32,7 @@ pub(crate) fn run(args: &UnlinkArgs) -> Result<()> {
             let done = done.iter().map(|(name, result)| json!({ "name": name, "result": result }));
             print_json(&done.collect::<Vec<_>>())
         }
+        Format::Table if done.is_empty() => print("nothing to remove\n"),
         Format::Table => print(&done.iter().map(line).collect::<String>()),
     }
 }

@@ -1,6 +1,6 @@
 //! How asking Docker fails, each with the way out.
 
-use std::{io, path::PathBuf};
+use std::{error::Error, io, path::PathBuf};
 
 use super::{
     endpoint::{BadEndpoint, Endpoint},
@@ -75,13 +75,12 @@ pub enum DockerError {
         endpoint: Endpoint,
     },
     /// Nothing there answers as Docker does.
-    #[error("Docker at {endpoint} cannot be reached: is that its address, and is it running?")]
+    #[error("no Docker engine answers at {endpoint}: {}", root(cause.as_ref()))]
     Unreachable {
         /// Which engine.
         endpoint: Endpoint,
-        /// What went wrong.
-        #[source]
-        source: Box<bollard::errors::Error>,
+        /// What went wrong. The message tells of its root; what is between says nothing.
+        cause: Box<bollard::errors::Error>,
     },
     /// Docker answered with an error.
     #[error("{what}")]
@@ -131,7 +130,7 @@ impl DockerError {
         let endpoint = endpoint.clone();
         match source {
             bollard::errors::Error::RequestTimeoutError => Self::Timeout { endpoint },
-            source => Self::Unreachable { endpoint, source: Box::new(source) },
+            cause => Self::Unreachable { endpoint, cause: Box::new(cause) },
         }
     }
 
@@ -174,6 +173,11 @@ impl DockerError {
             | Self::BadAnswer { .. } => exit::UNAVAILABLE,
         }
     }
+}
+
+/// The error that all the others stem from.
+fn root<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    error.source().map_or(error, root)
 }
 
 fn list(candidates: &[Known]) -> String {

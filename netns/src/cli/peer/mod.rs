@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use anyhow::{Context as _, Result};
 use ebpf_netns::{
     Ifindex, Link, MacAddress, Nsid, Rtnl,
-    docker::Container,
+    docker::ContainerNetwork,
     veth::{self, Interface},
 };
 use serde::Serialize;
@@ -91,7 +91,7 @@ fn report(subject: &Subject) -> Result<Report> {
         Ok(attached) => (attached, None),
         Err(reason) => (Vec::new(), Some(reason)),
     };
-    let container = subject.container.as_ref();
+    let (container, networks) = (subject.container.as_ref(), subject.networks());
     let rows = interfaces.iter().map(|interface| {
         let link = interface.container();
         let addresses = addresses.get(&link.index).map(Vec::as_slice).unwrap_or_default();
@@ -101,7 +101,7 @@ fn report(subject: &Subject) -> Result<Report> {
             kind: link.kind.to_string(),
             mac: link.mac,
             addresses: addresses.iter().map(|(ip, prefix)| format!("{ip}/{prefix}")).collect(),
-            network: container.and_then(|container| network(container, link, addresses)),
+            network: network(&networks, link, addresses),
             host: host_side(&rtnl, interface, &by_plugin)?,
             reason: match interface {
                 Interface::Veth(_) => None,
@@ -149,8 +149,11 @@ fn host_side(
 
 /// The Docker network of an interface: the one where the container has its Ethernet address, else
 /// the one where it has one of its addresses.
-fn network(container: &Container, link: &Link, addresses: &[(IpAddr, u8)]) -> Option<String> {
-    let networks = &container.networks;
+fn network(
+    networks: &[ContainerNetwork],
+    link: &Link,
+    addresses: &[(IpAddr, u8)],
+) -> Option<String> {
     let by_mac = networks.iter().find(|network| network.mac.is_some() && network.mac == link.mac);
     let by_address = || {
         networks.iter().find(|network| {
@@ -162,10 +165,7 @@ fn network(container: &Container, link: &Link, addresses: &[(IpAddr, u8)]) -> Op
 
 #[cfg(test)]
 mod tests {
-    use ebpf_netns::{
-        LinkKind,
-        docker::{ContainerNetwork, ContainerState, NetworkMode},
-    };
+    use ebpf_netns::LinkKind;
 
     use super::*;
 
@@ -178,17 +178,7 @@ mod tests {
             mac,
             addresses: vec![ip.parse().unwrap()],
         };
-        let container = Container {
-            id: String::new(),
-            name: String::new(),
-            state: ContainerState::Running,
-            pid: None,
-            sandbox_key: None,
-            sandbox_id: None,
-            network_mode: NetworkMode::None,
-            started_at: None,
-            networks: vec![on("a", Some(mac(1)), "10.0.0.1"), on("b", None, "10.0.0.2")],
-        };
+        let networks = [on("a", Some(mac(1)), "10.0.0.1"), on("b", None, "10.0.0.2")];
         let link = |mac| Link {
             index: 2.try_into().unwrap(),
             name: "eth0".to_owned(),
@@ -208,7 +198,7 @@ mod tests {
             (None, "10.0.0.9", None),
         ];
         for (mac, ip, expected) in cases {
-            let found = network(&container, &link(mac), &[(ip.parse().unwrap(), 24)]);
+            let found = network(&networks, &link(mac), &[(ip.parse().unwrap(), 24)]);
             assert_eq!(found.as_deref(), expected, "{mac:?} {ip}");
         }
     }
