@@ -43,7 +43,7 @@ pub fn shown(command: &Command) -> String {
         .collect();
     let mut rest = words.as_slice();
     while let [program, arguments @ ..] = rest
-        && program == "nsenter"
+        && (program == "nsenter" || program == "setpriv")
         && let Some(wrapper) = arguments.iter().position(|word| word == "--")
     {
         rest = arguments.get(wrapper + 1..).unwrap_or_default();
@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn wrappers_are_not_shown() {
         let mut command = Command::new("nsenter");
-        command.args(["--target=1", "--", "nsenter", "--net=x", "--", "cargo", "test", "--", "-q"]);
+        command.args(["--target=1", "--", "setpriv", "-x", "--", "cargo", "test", "--", "-q"]);
         assert_eq!(shown(&command), "cargo test -- -q");
         assert_eq!(shown(Command::new("ip").arg("link")), "ip link");
     }

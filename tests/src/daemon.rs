@@ -77,6 +77,23 @@ impl<'a> Daemon<'a> {
         serde_json::from_str(&text).with_context(|| format!("status is JSON, not {text:?}"))
     }
 
+    /// Waits until the daemon says `state` of a container, and returns all it says of it.
+    ///
+    /// # Errors
+    ///
+    /// When it does not in time; the error shows what it said last.
+    pub fn wait_state(&self, container: &str, state: &str) -> Result<Value> {
+        wait_for(DEADLINE, &format!("{container} to be {state}"), || {
+            let status = self.status()?;
+            let all = status.get("containers").and_then(Value::as_array);
+            let found = all.into_iter().flatten().find(|found| {
+                found.get("name").is_some_and(|name| name == container)
+                    && found.get("state").is_some_and(|its| its == state)
+            });
+            found.cloned().with_context(|| format!("the status is {status}"))
+        })
+    }
+
     /// `ebpf-netns-plugin` without arguments, in the machine.
     ///
     /// # Errors

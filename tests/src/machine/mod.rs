@@ -79,12 +79,14 @@ impl Machine {
         Ok(machine)
     }
 
-    /// The real host, without any isolation: what is done in it is done to it.
+    /// The real host, without any isolation: what is done in it is done to it. What is started in
+    /// it dies with the thread that started it, so that nothing outlives a killed owner.
     ///
     /// # Errors
     ///
     /// When its directory cannot be made.
     pub fn host() -> Result<Self> {
+        sweep().context("remove what earlier runs left behind")?;
         let (name, directory, lock) = new_directory()?;
         Ok(Self { name, directory, kind: Kind::Host, _lock: lock })
     }
@@ -132,7 +134,11 @@ impl Machine {
                 command.arg(program);
                 command
             }
-            Kind::Host => Command::new(program),
+            Kind::Host => {
+                let mut command = Command::new("setpriv");
+                command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+                command
+            }
         }
     }
 

@@ -14,6 +14,9 @@ use ebpf_netns_tests::{
 use super::Host;
 use crate::ui;
 
+/// The containers of the story.
+const CONTAINERS: [&str; 3] = ["plain", "web", "quiet"];
+
 /// Starts or finds the engine, with an image of nginx in it.
 pub(super) fn open(kind: Host) -> Result<Engine> {
     match kind {
@@ -25,8 +28,10 @@ pub(super) fn open(kind: Host) -> Result<Engine> {
         Host::Host => {
             ui::heading("This machine's Docker engine");
             let engine = Engine::host()?;
+            remove_leftovers(&engine)?;
             refuse_policies_of_others(&engine)?;
-            engine.import(Image::Nginx, "ebpf-netns-demo-nginx")?;
+            refuse_second_daemon(&engine)?;
+            engine.import(Image::Nginx, &name(kind, "nginx"))?;
             Ok(engine)
         }
     }
@@ -49,12 +54,9 @@ impl<'e> Scene<'e> {
         self.engine
     }
 
-    /// A container's or image's name: plain in our own engine, marked as ours in another.
+    /// A container's or image's name.
     pub(super) fn name(&self, short: &str) -> String {
-        match self.kind {
-            Host::Private => short.to_owned(),
-            Host::Host => format!("ebpf-netns-demo-{short}"),
-        }
+        name(self.kind, short)
     }
 
     /// Starts a container of the nginx image, with labels, and waits until it serves.
@@ -91,13 +93,16 @@ impl<'e> Scene<'e> {
     /// Removes what was made, and returns what differed.
     pub(super) fn close(self) -> Result<Vec<String>> {
         let Self { engine, kind, containers, differences } = self;
-        if !containers.is_empty() {
-            engine.docker(
-                ["rm", "--force"].into_iter().chain(containers.iter().map(String::as_str)),
-            )?;
+        for container in &containers {
+            engine.docker(["rm", "--force", container])?;
         }
         if kind == Host::Host {
-            engine.docker(["rmi", "ebpf-netns-demo-nginx"])?;
+            engine.docker(["rmi", &name(kind, "nginx")])?;
+            // Made for containers of these names, and there only when the story broke off.
+            for container in CONTAINERS {
+                let link = format!("docker-{}", name(kind, container));
+                output_of(engine.netns()?.args(["unlink", &link]))?;
+            }
         }
         Ok(differences)
     }
@@ -111,6 +116,24 @@ impl<'e> Scene<'e> {
             Ok(())
         })
     }
+}
+
+/// Plain in our own engine, marked as ours in another.
+fn name(kind: Host, short: &str) -> String {
+    match kind {
+        Host::Private => short.to_owned(),
+        Host::Host => format!("ebpf-netns-demo-{short}"),
+    }
+}
+
+/// Containers and image of a demo that was killed; nobody else's have such names.
+fn remove_leftovers(engine: &Engine) -> Result<()> {
+    let names = CONTAINERS.map(|short| name(Host::Host, short));
+    let all = engine.docker(["ps", "--all", "--format", "{{.Names}}"])?;
+    for left in all.lines().filter(|line| names.iter().any(|name| name == line)) {
+        engine.docker(["rm", "--force", left])?;
+    }
+    engine.try_docker(["rmi", &name(Host::Host, "nginx")]).map(drop)
 }
 
 /// Prints a command, runs it, and prints its output.
@@ -139,6 +162,16 @@ fn typed(command: &Command) -> String {
     let (program, rest) = line.split_once(' ').unwrap_or((&line, ""));
     let program = program.rsplit('/').next().unwrap_or(program);
     format!("{program} {rest}").trim_end().to_owned()
+}
+
+/// Two daemons would undo each other's work.
+fn refuse_second_daemon(engine: &Engine) -> Result<()> {
+    let status = output_of(engine.netns()?.arg("status"))?;
+    ensure!(
+        !status.status.success(),
+        "the daemon of ebpf-netns runs on this host already: stop it, or use `--engine private`"
+    );
+    Ok(())
 }
 
 /// The daemon of the demo would enforce the labels of containers that are not the demo's.

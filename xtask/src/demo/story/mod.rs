@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use ebpf_netns_tests::{DEADLINE, Daemon, DaemonOptions, Engine, wait_until};
 
 use self::probes::Expected;
-use super::scene::{Scene, show, shown_stdout};
+use super::scene::{Scene, shown_stdout};
 use crate::ui;
 
 /// Tells the story; what differs is noted in the scene.
@@ -23,7 +23,7 @@ pub(super) fn tell(scene: &mut Scene<'_>) -> Result<()> {
     ui::heading("The daemon: it finds the container that runs and does what its label says");
     ui::typed("ebpf-netns-plugin run &");
     let daemon = start_daemon(scene.engine())?;
-    wait_listed(&daemon, &web)?;
+    daemon.wait_state(&web, "enforced")?;
     probes::http(scene, &web, Expected::Silence)?;
     probes::ping(scene, &web, Expected::Answer)?;
     ui::line("The container without a label loses nothing:");
@@ -31,7 +31,7 @@ pub(super) fn tell(scene: &mut Scene<'_>) -> Result<()> {
 
     attached(scene, &web)?;
     other_hook(scene, &daemon)?;
-    gone(scene, &web)?;
+    gone(scene, &daemon, &web)?;
     daemon.stop()
 }
 
@@ -39,13 +39,6 @@ fn start_daemon(engine: &Engine) -> Result<Daemon<'_>> {
     let docker_host = engine.docker_host().to_owned();
     let options = DaemonOptions { docker_host, ..DaemonOptions::default() };
     Daemon::start_with(engine.machine(), &options)
-}
-
-/// Waits until the daemon enforces the policy of a container.
-fn wait_listed(daemon: &Daemon<'_>, name: &str) -> Result<()> {
-    wait_until(DEADLINE, &format!("the daemon to enforce the policy of {name}"), || {
-        daemon.status().is_ok_and(|status| status.to_string().contains(name))
-    })
 }
 
 /// What there is to see of a policy: the daemon's view, and the kernel's.
@@ -97,22 +90,24 @@ fn inside(scene: &mut Scene<'_>, web: &str) -> Result<()> {
 fn other_hook(scene: &mut Scene<'_>, daemon: &Daemon<'_>) -> Result<()> {
     ui::heading("Another hook and another policy: TC sees both directions");
     let quiet = scene.start("quiet", &["tc.policy=drop-icmp"])?;
-    wait_listed(daemon, &quiet)?;
+    daemon.wait_state(&quiet, "enforced")?;
     probes::ping(scene, &quiet, Expected::Silence)?;
     probes::http(scene, &quiet, Expected::Answer)
 }
 
 /// A container that is removed leaves nothing.
-fn gone(scene: &mut Scene<'_>, web: &str) -> Result<()> {
+fn gone(scene: &mut Scene<'_>, daemon: &Daemon<'_>, web: &str) -> Result<()> {
     ui::heading("A container that is gone leaves nothing behind");
     scene.remove(web)?;
     let engine = scene.engine();
     let (machine, name) = (engine.machine(), format!("docker-{web}"));
-    let swept = wait_until(DEADLINE, "the name to be swept", || {
-        machine.run("ip", ["netns", "list"]).is_ok_and(|list| !list.contains(&name))
-    });
-    show(machine.command("ip").args(["netns", "list"]))?;
-    scene.expect("its name is gone from ip netns list", swept.is_ok());
+    shown_stdout(engine.netns()?.args(["unlink", "--stale"]))?;
+    let list = shown_stdout(machine.command("ip").args(["netns", "list"]))?;
+    scene.expect("ip netns list no longer shows it", !list.contains(&name));
+    wait_until(DEADLINE, "the daemon to forget the container", || {
+        daemon.status().is_ok_and(|status| !status.to_string().contains(web))
+    })
+    .ok();
     let status = shown_stdout(engine.netns()?.arg("status"))?;
     scene.expect("the status no longer shows it", !status.contains(web));
     Ok(())
