@@ -43,7 +43,7 @@ pub(crate) fn run(args: &ListArgs) -> Result<()> {
     let listed = Store::system().list()?;
     let needs_docker = listed.iter().any(|listed| listed.record.container.is_some());
     let known = needs_docker.then(docker::known).transpose().unwrap_or_else(|error| {
-        note(&format!("note: the names of containers are unknown: {error:#}"));
+        note(&format!("note: container names are those of when they were linked: {error:#}"));
         None
     });
     let rows: Vec<_> = listed.into_iter().map(|listed| row(listed, known.as_deref())).collect();
@@ -97,8 +97,8 @@ impl Container {
         let linked_as = printable_up_to(&self.linked_as, NAME_SHOWN);
         match (&self.name, self.exists) {
             (Some(name), _) => printable_up_to(name, NAME_SHOWN).to_string(),
-            (None, Some(_)) => format!("removed (was {linked_as})"),
-            (None, None) => format!("unknown (was {linked_as})"),
+            (None, Some(_)) => format!("{linked_as} (removed)"),
+            (None, None) => format!("{linked_as} (unknown)"),
         }
     }
 }
@@ -116,8 +116,8 @@ mod tests {
         let known = [Known { id: "a".repeat(64), name: "new\u{1b}[2J".to_owned() }];
         let cases: [(Option<&[Known]>, &str); 3] = [
             (Some(&known), "new\\u{1b}[2J"),
-            (Some(&[]), "removed (was web)"),
-            (None, "unknown (was web)"),
+            (Some(&[]), "web (removed)"),
+            (None, "web (unknown)"),
         ];
         for (known, expected) in cases {
             assert_eq!(container(linked(), known).shown_name(), expected);
