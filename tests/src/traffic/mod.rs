@@ -118,7 +118,8 @@ impl<'a> Vantage<'a> {
     /// When curl fails for another reason than the network.
     pub fn http_at(&self, to: SocketAddr) -> Result<Http> {
         let mut curl = self.command("curl");
-        curl.args(["--silent", "--show-error", "--output", "/dev/null"])
+        // Why it could not connect is only told verbosely.
+        curl.args(["--silent", "--verbose", "--output", "/dev/null"])
             .args(["--noproxy", "*", "--write-out", "%{http_code}"])
             .args(["--max-time", &PATIENCE.as_secs_f64().to_string()])
             .arg(format!("http://{to}/"));
@@ -128,11 +129,8 @@ impl<'a> Vantage<'a> {
             Some(28) => Ok(Http::TimedOut),
             Some(7) => {
                 let said = String::from_utf8_lossy(&output.stderr);
-                Ok(if said.contains("Connection refused") || said.contains("Couldn't connect") {
-                    Http::Refused
-                } else {
-                    Http::Unreachable
-                })
+                let refused = said.contains("Connection refused");
+                Ok(if refused { Http::Refused } else { Http::Unreachable })
             }
             _ => bail!("curl, {}: {}", output.status, String::from_utf8_lossy(&output.stderr)),
         }
