@@ -13,8 +13,7 @@ pub const FAILED: u8 = 1;
 pub const USAGE: u8 = 2;
 /// The data is bad: a label, a policy, a record (`EX_DATAERR`).
 pub const BAD_DATA: u8 = 65;
-/// There is no such container, namespace or link, or the name is ambiguous (`EX_NOUSER` is 67;
-/// 66 is `EX_NOINPUT`).
+/// There is no such container, namespace or link, or the name is ambiguous (`EX_NOINPUT`).
 pub const NOT_FOUND: u8 = 66;
 /// Docker or the daemon cannot be reached (`EX_UNAVAILABLE`).
 pub const UNAVAILABLE: u8 = 69;

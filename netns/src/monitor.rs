@@ -3,7 +3,7 @@
 //! News may be lost when it comes faster than it is read; then the reader is told so and lists
 //! again. Nothing here decides anything.
 
-use std::io;
+use std::{io, iter};
 
 use netlink_sys::{
     AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE,
@@ -66,6 +66,8 @@ impl MonitorError {
 #[derive(Debug)]
 pub struct LinkMonitor {
     socket: TokioSocketDebug,
+    /// News was lost, and what is waiting is not all thrown away yet.
+    lost: bool,
 }
 
 impl LinkMonitor {
@@ -86,34 +88,61 @@ impl LinkMonitor {
             Ok(socket)
         };
         let socket = open().map_err(MonitorError::Subscribe)?;
-        Ok(Self { socket: TokioSocketDebug(socket) })
+        Ok(Self { socket: TokioSocketDebug(socket), lost: false })
     }
 
     /// Waits for news and returns what there is, in the order in which it happened. Nothing is lost
     /// when the future is dropped.
     ///
+    /// [`LinkEvent::Overrun`] comes alone, and only once all that was waiting is thrown away: until
+    /// its queue has been empty once, the kernel drops further news without saying so again, and a
+    /// list made before that would miss it.
+    ///
     /// # Errors
     ///
-    /// When the socket fails; lost news is not an error but [`LinkEvent::Overrun`].
+    /// When the socket fails; lost news is not an error.
     pub async fn next(&mut self) -> Result<Vec<LinkEvent>, MonitorError> {
-        let mut events = Vec::new();
-        while events.is_empty() {
-            let mut received = self.socket.0.recv_from_full().await;
-            for _ in 0..BATCH {
-                match received {
-                    Ok((bytes, from)) if from.port_number() == 0 => read(&bytes, &mut events),
-                    Ok(_) => {}
-                    Err(error) => match Errno::from_io_error(&error) {
-                        Some(Errno::AGAIN) => break,
-                        Some(Errno::INTR) => {}
-                        Some(Errno::NOBUFS) => events.push(LinkEvent::Overrun),
-                        _ => return Err(MonitorError::Receive(error)),
-                    },
-                }
-                received = self.socket.0.socket_ref().recv_from_full();
+        loop {
+            let first = if self.lost {
+                self.socket.0.socket_ref().recv_from_full()
+            } else {
+                self.socket.0.recv_from_full().await
+            };
+            let mut events = Vec::new();
+            let drained = self.read_batch(first, &mut events)?;
+            self.lost |= events.contains(&LinkEvent::Overrun);
+            if self.lost && drained {
+                self.lost = false;
+                return Ok(vec![LinkEvent::Overrun]);
+            }
+            if self.lost {
+                tokio::task::yield_now().await;
+            } else if !events.is_empty() {
+                return Ok(events);
             }
         }
-        Ok(events)
+    }
+
+    /// Reads what is waiting after `first`, up to a limit; true if nothing is left.
+    fn read_batch(
+        &self,
+        first: io::Result<(Vec<u8>, SocketAddr)>,
+        events: &mut Vec<LinkEvent>,
+    ) -> Result<bool, MonitorError> {
+        let more = iter::repeat_with(|| self.socket.0.socket_ref().recv_from_full());
+        for received in iter::once(first).chain(more).take(BATCH) {
+            match received {
+                Ok((bytes, from)) if from.port_number() == 0 => read(&bytes, events),
+                Ok(_) => {}
+                Err(error) => match Errno::from_io_error(&error) {
+                    Some(Errno::AGAIN) => return Ok(true),
+                    Some(Errno::INTR) => {}
+                    Some(Errno::NOBUFS) => events.push(LinkEvent::Overrun),
+                    _ => return Err(MonitorError::Receive(error)),
+                },
+            }
+        }
+        Ok(false)
     }
 }
 

@@ -300,6 +300,35 @@ fn t23_labels_called_name_and_image_mislead_nobody() -> Result<()> {
 }
 
 #[test]
+fn programs_on_the_host_side_are_shown_whoever_attached_them() -> Result<()> {
+    let Some(engine) = engine()? else { return Ok(()) };
+    start(engine, "watched", &[])?;
+    let host = interfaces(engine, &["watched"])?["eth0"]["host"]["name"].clone();
+    let host = host.as_str().context("a name")?;
+    let object = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugin/bytecode/pass.o");
+    for [program, arguments] in [
+        ["bpftool", &format!("prog loadall {object} /sys/fs/bpf/watched")],
+        ["ip", &format!("link set {host} xdpgeneric pinned /sys/fs/bpf/watched/xdp_pass")],
+        ["tc", &format!("qdisc add dev {host} clsact")],
+        ["tc", &format!("filter add dev {host} ingress bpf da pinned /sys/fs/bpf/watched/tc_pass")],
+    ] {
+        engine.machine().run(program, arguments.split(' '))?;
+    }
+    let attached = interfaces(engine, &["watched"])?["eth0"]["host"]["attached"].clone();
+    let of = |hook: &str| {
+        attached.as_array().and_then(|all| all.iter().find(|one| one["hook"] == hook).cloned())
+    };
+    let xdp = of("xdp").context("xdp")?;
+    assert_eq!(xdp["mode"], "generic");
+    let kernel = engine.machine().run("bpftool", ["-j", "net", "show", "dev", host])?;
+    assert!(kernel.contains(&format!("\"id\":{}", xdp["program"]["id"])), "{kernel}: {xdp}");
+    let tc = of("clsact-ingress").context("clsact")?;
+    assert!(tc["program"]["name"].to_string().contains("tc_pass"), "{tc}");
+    assert_eq!(of("clsact-egress"), None);
+    Ok(())
+}
+
+#[test]
 fn exec_ends_as_its_command_does() -> Result<()> {
     let Some(engine) = engine()? else { return Ok(()) };
     start(engine, "inside", &[])?;
