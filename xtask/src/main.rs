@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod demo;
+mod dev;
 mod ebpf;
 mod setup;
 mod test;
@@ -29,6 +30,7 @@ enum Command {
     Setup,
     /// Show the main job on a real Docker engine, step by step, and check every step.
     Demo(demo::Options),
+    DevContainer(dev::Args),
     Ebpf(ebpf::Args),
     /// Check the rules of this repository that a program can check.
     Tidy,
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Setup => setup::run(),
         Command::Demo(options) => demo::run(&options),
+        Command::DevContainer(args) => dev::run(&args, &root()),
         Command::Ebpf(args) => ebpf::run(&args, &root()),
         Command::Tidy => tidy::run(&root()),
         Command::Test(options) => test::run(&options),

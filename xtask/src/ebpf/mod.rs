@@ -15,6 +15,7 @@ mod sources;
 mod toolchain;
 
 pub(crate) use check::committed_problems;
+pub(crate) use toolchain::linker_root;
 
 use std::path::{Path, PathBuf};
 

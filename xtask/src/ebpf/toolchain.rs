@@ -197,7 +197,7 @@ impl Linker {
 }
 
 /// Where `--setup` puts bpf-linker: outside of any checkout, since it takes a minute to build.
-pub(super) fn linker_root() -> Result<PathBuf> {
+pub(crate) fn linker_root() -> Result<PathBuf> {
     let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = cache.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache")));
     let cache = cache.context("neither XDG_CACHE_HOME nor HOME is set")?;
