@@ -25,6 +25,8 @@ pub enum Operation {
     AddressesIn(Nsid),
     /// Dump the filters of one of our own links.
     Filters(Ifindex),
+    /// Remove the clsact qdisc of one of our own links.
+    RemoveClsact(Ifindex),
 }
 
 impl fmt::Display for Operation {
@@ -37,6 +39,7 @@ impl fmt::Display for Operation {
             Self::Link(index) => write!(f, "get link {index}"),
             Self::LinkIn(nsid, index) => write!(f, "get link {index} of namespace id {nsid}"),
             Self::Filters(index) => write!(f, "list filters of link {index}"),
+            Self::RemoveClsact(index) => write!(f, "remove the clsact qdisc of link {index}"),
             Self::AddressesIn(nsid) => write!(f, "list addresses of namespace id {nsid}"),
         }
     }

@@ -2,13 +2,14 @@
 //!
 //! The kernel answers rtnetlink requests from within `send`, so a blocking socket never waits for
 //! long and there is no runtime in here: this can be used from anywhere. It is built on the socket
-//! and the message framing of the rtnetlink crates but reads the replies itself ([`wire`]), because
+//! and the message framing of the rtnetlink crates but reads the replies itself, because
 //! a container with `CAP_NET_ADMIN` chooses the names of its interfaces: the ready-made client
 //! drops a message whose name is not UTF-8, and an interface that is not seen is one that no policy
 //! is put on.
 //!
 //! Must not use sysfs, which shows the namespace that it was mounted in, and must not enter one.
 
+mod clsact;
 mod error;
 mod socket;
 mod wire;
@@ -23,7 +24,6 @@ use netlink_packet_route::{
     address::{AddressAttribute, AddressMessage},
     link::{LinkAttribute, LinkExtentMask, LinkMessage},
     nsid::{NsidAttribute, NsidMessage},
-    tc::{TcHandle, TcMessage},
 };
 use rustix::io::Errno;
 
@@ -184,40 +184,6 @@ impl Rtnl {
             }
         }
         Ok(addresses)
-    }
-
-    /// The eBPF programs attached to one of our own links as traffic control filters, in the order
-    /// in which they run.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel refuses, or the list kept changing.
-    pub fn bpf_filters(
-        &self,
-        index: Ifindex,
-        direction: Direction,
-    ) -> Result<Vec<BpfFilter>, RtnlError> {
-        let operation = Operation::Filters(index);
-        let mut message = TcMessage::default();
-        message.header.index = index.get().cast_signed();
-        message.header.parent = TcHandle {
-            major: TcHandle::CLSACT.major,
-            minor: match direction {
-                Direction::Ingress => TcHandle::MIN_INGRESS,
-                Direction::Egress => TcHandle::MIN_EGRESS,
-            },
-        };
-        let request = RouteNetlinkMessage::GetTrafficFilter(message);
-        let replies = match self.dump(operation, &request) {
-            // A kernel without traffic control has no filters.
-            Err(error) if error.errno() == Some(Errno::OPNOTSUPP) => return Ok(Vec::new()),
-            replies => replies?,
-        };
-        let filters = replies.iter().map(|payload| wire::parse_bpf_filter(payload));
-        filters
-            .filter_map(Result::transpose)
-            .collect::<Result<_, _>>()
-            .map_err(|wire::Malformed| RtnlError::Malformed { operation, what: "filter" })
     }
 
     fn dump_links(

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aya::maps::{HashMap, MapData, PerCpuHashMap};
 use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use ebpf_netns::Ifindex;
+use ebpf_netns::{ErrorClass, Ifindex, Rtnl, RtnlError};
 use plugin_common::abi::{
     EGRESS_PROGRAM, EVENTS_MAP, INGRESS_PROGRAM, InterfacePolicy, InterfaceStats, Observer,
     POLICY_MAP, STATS_MAP, StatsKey, XDP_PROGRAM,
@@ -51,6 +51,9 @@ pub enum LoadError {
         #[source]
         source: Box<ProgramError>,
     },
+    /// rtnetlink does not answer.
+    #[error("ask rtnetlink")]
+    Rtnl(#[from] RtnlError),
     /// The object lacks something that the daemon counts on: a bug.
     #[error("the embedded object has no {0}: it does not belong to this binary")]
     Missing(&'static str),
@@ -76,6 +79,7 @@ pub struct Kernel {
     /// Interfaces whose clsact qdisc is ours to remove.
     qdiscs: BTreeSet<Ifindex>,
     identities: BTreeMap<Hook, ProgramIdentity>,
+    rtnl: Rtnl,
 }
 
 impl Kernel {
@@ -96,8 +100,16 @@ impl Kernel {
         let policy = take(&mut ebpf, POLICY_MAP)?;
         let stats = take(&mut ebpf, STATS_MAP)?;
         let events = PacketEvents::new(take(&mut ebpf, EVENTS_MAP)?);
-        let links = BTreeMap::new();
-        Ok((Self { ebpf, policy, stats, links, qdiscs: BTreeSet::new(), identities }, events))
+        let kernel = Self {
+            ebpf,
+            policy,
+            stats,
+            links: BTreeMap::new(),
+            qdiscs: BTreeSet::new(),
+            identities,
+            rtnl: Rtnl::open()?,
+        };
+        Ok((kernel, events))
     }
 
     /// Carries out one step. `interface` is the step's interface as it is now.
@@ -130,7 +142,7 @@ impl Kernel {
             Step::Detach { ifindex, hook, attachment } => {
                 // Dropping the link detaches it; where the interface is gone the kernel has.
                 self.links.remove(&(ifindex, hook, attachment));
-                Ok(())
+                self.remove_own_qdisc(ifindex)
             }
             Step::Forget { ifindex } => {
                 self.forget(ifindex);
@@ -150,6 +162,22 @@ impl Kernel {
             .keys()
             .any(|(index, _, attachment)| *index == ifindex && *attachment == Attachment::Clsact);
         !in_use && self.qdiscs.remove(&ifindex)
+    }
+
+    /// Removes the clsact qdisc that was added to an interface, once no filter is left on it:
+    /// neither ours nor anybody else's.
+    fn remove_own_qdisc(&mut self, ifindex: Ifindex) -> Result<(), Refusal> {
+        let ours = |(index, _, attachment): &(Ifindex, Hook, Attachment)| {
+            *index == ifindex && *attachment == Attachment::Clsact
+        };
+        if self.links.keys().any(ours) || !self.qdiscs.remove(&ifindex) {
+            return Ok(());
+        }
+        match self.rtnl.remove_unused_clsact(ifindex) {
+            Ok(_removed) => Ok(()),
+            Err(error) if error.class() == ErrorClass::Gone => Ok(()),
+            Err(error) => Err(Refusal::new(crate::error::chain(&error))),
+        }
     }
 
     /// What a hook's program saw on an interface.
