@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use ebpf_netns::{
     exit,
-    links::{LinkName, Listed, Record, State, Store, Unlinked},
+    links::{LinkName, Listed, Record, Store, Swept, Unlinked},
     text::{printable, printable_up_to},
 };
 use serde_json::json;
@@ -17,17 +17,31 @@ use super::{
 
 pub(crate) fn run(args: &UnlinkArgs) -> Result<()> {
     let store = Store::system();
-    let listed = store.list()?;
-    let names = match &args.link {
-        Some(reference) => meant(reference, &listed, &store)?,
-        None => select(&listed, |listed| args.all || matches!(listed.state, State::Stale(_))),
+    let results = if args.stale {
+        store.sweep()?
+    } else {
+        let listed = store.list()?;
+        let names = match &args.link {
+            Some(reference) => meant(reference, &listed, &store)?,
+            None => select(&listed, |_| true),
+        };
+        let unlink = |name| Some(Swept { result: store.unlink(&name).transpose()?, name });
+        names.into_iter().filter_map(unlink).collect()
     };
-    let mut done = Vec::new();
-    for name in names {
-        let unlinked = store.unlink(&name).with_context(|| format!("unlink {name}"))?;
-        done.extend(unlinked.map(|unlinked| (name, unlinked)));
+    let (mut done, mut failed) = (Vec::new(), Ok(()));
+    for Swept { name, result } in results {
+        match result.with_context(|| format!("unlink {name}")) {
+            Ok(unlinked) => done.push((name, unlinked)),
+            // The others are removed all the same; one error stands for all.
+            Err(error) => failed = failed.and(Err(error)),
+        }
     }
-    match args.output.format {
+    show(args.output.format, &done)?;
+    failed
+}
+
+fn show(format: Format, done: &[(LinkName, Unlinked)]) -> Result<()> {
+    match format {
         Format::Json => {
             let done = done.iter().map(|(name, result)| json!({ "name": name, "result": result }));
             print_json(&done.collect::<Vec<_>>())

@@ -20,4 +20,4 @@ pub use entry::{Stale, State};
 pub use error::LinkError;
 pub use name::{BadName, LinkName};
 pub use record::{LinkedContainer, ProcessStamp, Record, Target};
-pub use store::{Listed, Made, Request, Store, Unlinked};
+pub use store::{Listed, Made, Request, Store, Swept, Unlinked};

@@ -83,6 +83,15 @@ pub enum Unlinked {
     LeftForeign,
 }
 
+/// A link that a sweep was to remove.
+#[derive(Debug)]
+pub struct Swept {
+    /// Its name.
+    pub name: LinkName,
+    /// What came of it.
+    pub result: Result<Unlinked, LinkError>,
+}
+
 impl Store {
     /// The links of this machine. Makes nothing yet.
     #[must_use]
@@ -174,6 +183,22 @@ impl Store {
         }
         let _lock = self.lock()?;
         self.read(name)?.map(|record| self.remove(&record)).transpose()
+    }
+
+    /// Removes the links that lead nowhere any more, and returns what came of each. None that was
+    /// made right again meanwhile is among them.
+    ///
+    /// # Errors
+    ///
+    /// When the links cannot be listed.
+    pub fn sweep(&self) -> Result<Vec<Swept>, LinkError> {
+        if !self.records.exists() {
+            return Ok(Vec::new());
+        }
+        let _lock = self.lock()?;
+        let stale = self.list()?.into_iter().filter(|l| matches!(l.state, State::Stale(_)));
+        let swept = stale.map(|l| Swept { result: self.remove(&l.record), name: l.record.name });
+        Ok(swept.collect())
     }
 
     /// What is to happen to the link of ours that has the name already.
@@ -457,6 +482,22 @@ mod tests {
         fs::write(&file, serde_json::to_vec(&record).unwrap()).unwrap();
         assert_eq!(f.states(), [State::Stale(Stale::PidReused)]);
         assert_eq!(f.link("a").unwrap(), Made::Replaced);
+    }
+
+    #[test]
+    fn a_sweep_removes_what_is_stale_and_nothing_else() {
+        let mut f = Fixture::new();
+        assert!(f.store.sweep().unwrap().is_empty());
+        f.link("a").unwrap();
+        assert!(f.store.sweep().unwrap().is_empty());
+        assert_eq!(f.states(), [State::Live]);
+        f.end_child();
+        let swept = f.store.sweep().unwrap();
+        assert!(
+            matches!(swept.as_slice(), [Swept { result: Ok(Unlinked::Removed), .. }]),
+            "{swept:?}"
+        );
+        assert!(f.states().is_empty());
     }
 
     /// Each crash leaves a record whose entry is not there yet, or not there any more.
