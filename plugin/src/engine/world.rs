@@ -217,3 +217,144 @@ impl Watched {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ebpf_netns::docker::NetworkMode;
+    use plugin_common::presets::Presets;
+
+    use super::*;
+    use crate::facts::Life;
+
+    fn index(number: u32) -> Ifindex {
+        number.try_into().unwrap()
+    }
+
+    fn nsid(number: i32) -> Nsid {
+        Nsid::new(number).unwrap()
+    }
+
+    fn veth(own: u32, peer: u32, peer_nsid: Option<i32>) -> Link {
+        Link {
+            index: index(own),
+            name: format!("veth{own}"),
+            kind: LinkKind::Veth,
+            mac: None,
+            peer_index: Some(index(peer)),
+            peer_nsid: peer_nsid.map(nsid),
+            master: Some(index(3)),
+            mtu: 1500,
+            up: true,
+            carrier: true,
+            xdp: None,
+        }
+    }
+
+    fn facts(id: &str, label: (&str, &str)) -> ContainerFacts {
+        ContainerFacts {
+            id: id.to_owned(),
+            name: format!("name-{id}"),
+            labels: [(label.0.to_owned(), label.1.to_owned())].into(),
+            network: NetworkMode::Network("bridge".to_owned()),
+            life: Life::Unplaced,
+            endpoints: Vec::new(),
+        }
+    }
+
+    /// A world in which each of these containers has the one veth 10, peer 2 in namespace 1.
+    fn world(containers: &[(&str, &str, &str)]) -> World {
+        let mut world = World::default();
+        world.set_containers(
+            containers.iter().map(|(id, key, value)| facts(id, (key, value))).collect(),
+        );
+        world.set_links(vec![veth(10, 2, Some(1))]);
+        let pair =
+            VethPair { host: veth(10, 2, Some(1)), container: veth(2, 10, Some(9)), nsid: nsid(1) };
+        for container in world.containers.values_mut() {
+            container.claim = Claim::Interfaces {
+                nsid: nsid(1),
+                interfaces: vec![Interface::Veth(Box::new(pair.clone()))],
+            };
+            container.doubtful = false;
+        }
+        world
+    }
+
+    #[test]
+    fn containers_that_share_a_veth_tighten_it_together() {
+        let world = world(&[("a", "tc.policy", "drop-tcp"), ("b", "tc.policy", "drop-udp")]);
+        let wanted = world.wanted();
+        let Some(Some(Wanted { demand: Demand::Enforce(rules), .. })) = wanted.get(&index(10))
+        else {
+            panic!("{wanted:?}");
+        };
+        assert_eq!(rules.egress, Some(Presets::DROP_TCP | Presets::DROP_UDP));
+    }
+
+    #[test]
+    fn a_label_that_is_not_understood_closes_what_is_shared() {
+        let world = world(&[("a", "tc.policy", "drop-tcp"), ("b", "tc.polcy", "x")]);
+        let wanted = world.wanted();
+        let closed = matches!(
+            wanted.get(&index(10)),
+            Some(Some(Wanted { demand: Demand::Close(why), .. })) if why.contains("tc.polcy")
+        );
+        assert!(closed, "{wanted:?}");
+    }
+
+    #[test]
+    fn what_nobody_claims_any_more_is_released() {
+        let mut world = world(&[("a", "tc.policy", "drop-tcp")]);
+        world.enforced.insert(index(10), Enforced::default());
+        world.set_containers(Vec::new());
+        assert_eq!(world.wanted().get(&index(10)), Some(&None));
+    }
+
+    #[test]
+    fn a_veth_that_is_gone_is_told_once_it_is_listed() {
+        let mut world = world(&[("a", "tc.policy", "drop-tcp")]);
+        world.enforced.insert(index(10), Enforced::default());
+        assert_eq!(world.set_links(vec![veth(11, 2, Some(1))]), [index(10)]);
+        assert!(world.containers.values().all(|container| container.doubtful));
+    }
+
+    #[test]
+    fn a_second_veth_into_a_known_namespace_puts_its_container_in_doubt() {
+        let mut world = world(&[("a", "tc.policy", "drop-tcp")]);
+        assert!(!world.link_changed(&veth(12, 4, Some(1))), "Docker need not be asked");
+        assert!(world.containers.values().all(|container| container.doubtful));
+    }
+
+    #[test]
+    fn a_veth_into_an_unknown_namespace_is_a_question_for_docker() {
+        let mut world = world(&[("a", "tc.policy", "drop-tcp")]);
+        assert!(!world.link_changed(&veth(12, 4, None)), "both ends are still here");
+        assert!(world.link_changed(&veth(12, 4, Some(7))));
+        assert!(!world.link_changed(&veth(12, 4, Some(7))), "nothing new");
+        let unclaimed: Vec<Ifindex> = world.unclaimed().map(|link| link.index).collect();
+        assert_eq!(unclaimed, [index(12)]);
+    }
+
+    #[test]
+    fn what_refused_is_tried_again_when_the_link_changes() {
+        let mut world = world(&[("a", "tc.policy", "drop-tcp")]);
+        let refusal =
+            ((crate::plan::Hook::Xdp, crate::plan::Attachment::XdpGeneric), String::new());
+        let refusals = Refusals::from([refusal]);
+        world.enforced.insert(index(10), Enforced { refusals, ..Enforced::default() });
+        world.link_changed(&veth(10, 2, Some(1)));
+        assert!(world.enforced.values().all(|enforced| enforced.refusals.is_empty()));
+    }
+
+    #[test]
+    fn labels_are_read_once_and_other_changes_put_in_doubt() {
+        let mut world = world(&[("a", "tc.policy", "drop-tcp")]);
+        world.set_containers(vec![facts("a", ("tc.policy", "drop-tcp"))]);
+        assert!(world.containers.values().all(|container| !container.doubtful), "nothing new");
+        let mut renamed = facts("a", ("tc.policy", "drop-tcp"));
+        renamed.name = "new".to_owned();
+        world.set_containers(vec![renamed]);
+        assert!(world.containers.values().all(|container| container.doubtful));
+        assert!(world.containers.values().all(|container| container.facts.name == "new"));
+    }
+}
