@@ -1,7 +1,7 @@
 //! Sender and receiver of test traffic, run inside network namespaces by the harness.
 //!
-//! `serve PORT` echoes TCP and UDP on every address; `tcp ADDRESS MILLISECONDS` and `udp …` send
-//! once and print what came of it. One datagram is one packet: nothing is sent twice.
+//! `serve PORT` echoes TCP and UDP on every address; `tcp ADDRESS MILLISECONDS BYTES` and `udp …`
+//! send once and print what came of it. One datagram is sent once, in as many fragments as it takes.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -14,6 +14,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+/// What is sent, over and over until it is as long as asked for.
 const MESSAGE: &[u8] = b"ebpf-netns probe";
 
 fn main() -> Result<()> {
@@ -21,17 +22,19 @@ fn main() -> Result<()> {
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["serve", port] => serve(port.parse().context("parse the port")?),
-        [kind, to, patience] => {
+        [kind, to, patience, bytes] => {
             let to = to.parse().context("parse the address")?;
             let patience = Duration::from_millis(patience.parse().context("parse the patience")?);
+            let bytes = bytes.parse().context("parse the number of bytes")?;
+            let message: Vec<u8> = MESSAGE.iter().copied().cycle().take(bytes).collect();
             let outcome = match *kind {
-                "tcp" => tcp(to, patience),
-                "udp" => udp(to, patience),
+                "tcp" => tcp(to, patience, &message),
+                "udp" => udp(to, patience, &message),
                 other => bail!("unknown kind {other:?}"),
             };
             say(name(&outcome)?)
         }
-        _ => bail!("usage: serve PORT | tcp ADDRESS MILLISECONDS | udp ADDRESS MILLISECONDS"),
+        _ => bail!("usage: serve PORT | tcp ADDRESS MILLISECONDS BYTES | udp …"),
     }
 }
 
@@ -59,28 +62,28 @@ fn echo_datagrams(socket: &UdpSocket) -> Result<()> {
     }
 }
 
-fn tcp(to: SocketAddr, patience: Duration) -> io::Result<()> {
+fn tcp(to: SocketAddr, patience: Duration, message: &[u8]) -> io::Result<()> {
     let mut stream = TcpStream::connect_timeout(&to, patience)?;
     stream.set_read_timeout(Some(patience))?;
-    stream.write_all(MESSAGE)?;
-    let mut echo = [0; MESSAGE.len()];
+    stream.write_all(message)?;
+    let mut echo = vec![0; message.len()];
     stream.read_exact(&mut echo)?;
-    same(&echo)
+    same(&echo, message)
 }
 
-fn udp(to: SocketAddr, patience: Duration) -> io::Result<()> {
+fn udp(to: SocketAddr, patience: Duration, message: &[u8]) -> io::Result<()> {
     let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let socket = UdpSocket::bind(any)?;
     socket.set_read_timeout(Some(patience))?;
     socket.connect(to)?;
-    socket.send(MESSAGE)?;
-    let mut echo = [0; MESSAGE.len()];
+    socket.send(message)?;
+    let mut echo = vec![0; message.len()];
     socket.recv(&mut echo)?;
-    same(&echo)
+    same(&echo, message)
 }
 
-fn same(echo: &[u8]) -> io::Result<()> {
-    if echo == MESSAGE { Ok(()) } else { Err(io::Error::other("the echo differs")) }
+fn same(echo: &[u8], message: &[u8]) -> io::Result<()> {
+    if echo == message { Ok(()) } else { Err(io::Error::other("the echo differs")) }
 }
 
 fn name(outcome: &io::Result<()>) -> Result<&'static str> {

@@ -24,6 +24,9 @@ use crate::{
 /// and a TCP connection's first packet is sent again after one second.
 pub const PATIENCE: Duration = Duration::from_millis(2500);
 
+/// Bytes that a TCP or UDP probe sends.
+const SMALL: usize = 16;
+
 /// What became of an HTTP request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Http {
@@ -142,8 +145,18 @@ impl<'a> Vantage<'a> {
     ///
     /// When ping fails for another reason than the network.
     pub fn ping(&self, to: IpAddr, count: u32) -> Result<Ping> {
+        self.ping_of(56, to, count)
+    }
+
+    /// As [`Self::ping`], with so many bytes of data: over the MTU each is sent in fragments.
+    ///
+    /// # Errors
+    ///
+    /// When ping fails for another reason than the network.
+    pub fn ping_of(&self, bytes: usize, to: IpAddr, count: u32) -> Result<Ping> {
+        let (count, bytes) = (count.to_string(), bytes.to_string());
         let mut ping = self.command("busybox");
-        ping.args(["ping", "-q", "-i", "0.1", "-W", "1", "-c", &count.to_string()]);
+        ping.args(["ping", "-q", "-i", "0.1", "-W", "1", "-c", &count, "-s", &bytes]);
         let output = command::output_of(ping.arg(to.to_string()))?;
         let text = String::from_utf8_lossy(&output.stdout);
         parse_ping(&text).with_context(|| {
@@ -157,7 +170,7 @@ impl<'a> Vantage<'a> {
     ///
     /// When the probe program cannot run.
     pub fn tcp(&self, to: SocketAddr) -> Result<Reply> {
-        self.ask("tcp", to)
+        self.ask("tcp", to, SMALL)
     }
 
     /// Sends a datagram to an [`EchoServer`]; once, so a dropped packet is seen.
@@ -166,7 +179,16 @@ impl<'a> Vantage<'a> {
     ///
     /// When the probe program cannot run.
     pub fn udp(&self, to: SocketAddr) -> Result<Reply> {
-        self.ask("udp", to)
+        self.udp_of(SMALL, to)
+    }
+
+    /// As [`Self::udp`], of so many bytes: over the MTU it is sent in fragments.
+    ///
+    /// # Errors
+    ///
+    /// When the probe program cannot run.
+    pub fn udp_of(&self, bytes: usize, to: SocketAddr) -> Result<Reply> {
+        self.ask("udp", to, bytes)
     }
 
     /// Starts servers that send back what they get, on one port of TCP and UDP, IPv4 and IPv6.
@@ -178,10 +200,11 @@ impl<'a> Vantage<'a> {
         EchoServer::start(self.machine, self.command(probe()?.as_str()), port)
     }
 
-    fn ask(&self, kind: &str, to: SocketAddr) -> Result<Reply> {
+    fn ask(&self, kind: &str, to: SocketAddr, bytes: usize) -> Result<Reply> {
         let patience = PATIENCE.as_millis().to_string();
         let mut probe = self.command(&probe()?);
-        match command::stdout_of(probe.args([kind, &to.to_string(), &patience]))?.as_str() {
+        probe.args([kind, &to.to_string(), &patience, &bytes.to_string()]);
+        match command::stdout_of(&mut probe)?.as_str() {
             "echoed" => Ok(Reply::Echoed),
             "refused" => Ok(Reply::Refused),
             "timed out" => Ok(Reply::TimedOut),
