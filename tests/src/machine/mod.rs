@@ -130,7 +130,9 @@ impl Machine {
         match self.kind {
             Kind::Private { init, .. } => {
                 let mut command = Command::new("nsenter");
-                command.arg(format!("--target={init}")).args(["--net", "--mount", "--pid", "--"]);
+                // `--root`, for a harness that runs in a chroot: entering mounts leaves that.
+                let namespaces = ["--net", "--mount", "--pid", "--root", "--"];
+                command.arg(format!("--target={init}")).args(namespaces);
                 command.arg(program);
                 command
             }
