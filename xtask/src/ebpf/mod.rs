@@ -5,8 +5,10 @@
 //! nothing else may write to that directory.
 
 mod artifacts;
+mod btf;
 mod build;
 mod check;
+mod elf;
 mod llvm;
 mod lock;
 mod manifest;
