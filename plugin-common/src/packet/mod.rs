@@ -277,7 +277,6 @@ fn upper_layers<F: Frame>(
     packet: &mut Packet,
 ) -> Result<(), Unreadable> {
     let mut next = first;
-    let mut fragment_seen = false;
     let mut position: u64 = 0;
     loop {
         if !is_extension(packet.ip_version, next) {
@@ -297,10 +296,9 @@ fn upper_layers<F: Frame>(
             return Err(Unreadable::Malformed);
         }
         if next == protocol::FRAGMENT {
-            if fragment_seen {
+            if !matches!(packet.fragment, Fragment::Whole) {
                 return Err(Unreadable::Malformed);
             }
-            fragment_seen = true;
             packet.fragment = ipv6_fragment(be16([offset_high, offset_low]));
         }
         at.offset += extension_len(next, length);
