@@ -18,14 +18,16 @@ const TC_DROP: i32 = 2;
 
 /// Judges a frame at XDP.
 #[inline(always)]
+#[must_use]
 pub fn xdp(ctx: &XdpContext, presets: Presets) -> u32 {
-    let ifindex = ctx.ingress_ifindex() as u32;
-    let reason = judge(&XdpFrame(ctx), ifindex, 1, Observer::Xdp, presets);
+    let frame = XdpFrame(ctx);
+    let reason = judge(&frame, frame.ifindex(), 1, Observer::Xdp, presets);
     if reason.passes() { XDP_PASS } else { XDP_DROP }
 }
 
 /// Judges a frame at TC.
 #[inline(always)]
+#[must_use]
 pub fn tc(ctx: &TcContext, observer: Observer, presets: Presets) -> i32 {
     let frame = TcFrame(ctx);
     let reason = judge(&frame, frame.ifindex(), frame.segments(), observer, presets);

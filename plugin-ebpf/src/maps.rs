@@ -33,6 +33,7 @@ static NOTHING_SEEN: InterfaceStats = InterfaceStats::ZERO;
 
 /// The policy of an interface, copied whole: user space replaces the entry, never edits it.
 #[inline(always)]
+#[must_use]
 pub fn policy(ifindex: u32) -> InterfacePolicy {
     // SAFETY: the entry lives until the program ends (RCU), and is only ever replaced.
     match unsafe { POLICY.get(ifindex) } {
@@ -50,16 +51,18 @@ pub fn policy(ifindex: u32) -> InterfacePolicy {
 /// `None` when the map is full or memory is short: then nothing is counted, and the verdict
 /// stands all the same.
 #[inline(always)]
+#[must_use]
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value it would be copied to the stack, which is too small for it"
+)]
 pub fn stats(key: StatsKey) -> Option<Stats> {
-    let found = match STATS.get_ptr_mut(key) {
-        Some(found) => found,
-        None => {
-            // Another CPU may have made it meanwhile, which is as good.
-            STATS.insert(key, &NOTHING_SEEN, BPF_NOEXIST.into()).ok();
-            STATS.get_ptr_mut(key)?
-        }
-    };
-    Some(Stats(found))
+    if let Some(found) = STATS.get_ptr_mut(key) {
+        return Some(Stats(found));
+    }
+    // Another CPU may have made it meanwhile, which is as good.
+    STATS.insert(key, &NOTHING_SEEN, BPF_NOEXIST.into()).ok();
+    Some(Stats(STATS.get_ptr_mut(key)?))
 }
 
 /// One CPU's statistics of one interface, which no other CPU writes.

@@ -13,6 +13,14 @@ pub struct XdpFrame<'a>(pub &'a XdpContext);
 const MAX_OFFSET: u32 = 0x7fff;
 
 impl XdpFrame<'_> {
+    /// The interface that the program is attached to.
+    #[inline(always)]
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the kernel's field has 32 bits")]
+    pub fn ifindex(&self) -> u32 {
+        self.0.ingress_ifindex() as u32
+    }
+
     /// The same number, of which the verifier no longer knows how it came about: to it, something
     /// unknown with something unknown in it twice is unknown.
     ///
@@ -27,6 +35,7 @@ impl XdpFrame<'_> {
 
 impl Frame for XdpFrame<'_> {
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a frame has 64 KiB at most")]
     fn wire_len(&self) -> u32 {
         (self.0.data_end() - self.0.data()) as u32
     }
@@ -67,6 +76,7 @@ impl TcFrame<'_> {
 
     /// The interface that the program is attached to.
     #[inline(always)]
+    #[must_use]
     pub fn ifindex(&self) -> u32 {
         // SAFETY: the kernel hands the program a valid `__sk_buff`.
         unsafe { (*self.skb()).ifindex }
@@ -74,6 +84,7 @@ impl TcFrame<'_> {
 
     /// Packets that this one becomes on the wire.
     #[inline(always)]
+    #[must_use]
     pub fn segments(&self) -> u32 {
         // SAFETY: as above.
         let segments = unsafe { (*self.skb()).gso_segs };
