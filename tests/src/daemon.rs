@@ -132,8 +132,18 @@ impl<'a> Daemon<'a> {
     /// # Errors
     ///
     /// When it does not, or ends otherwise.
-    pub fn stop(mut self) -> Result<()> {
-        let status: ExitStatus = self.process.terminate()?;
+    pub fn stop(self) -> Result<()> {
+        self.stop_by(Signal::SIGTERM)
+    }
+
+    /// As [`Self::stop`], by another signal.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::stop`].
+    pub fn stop_by(mut self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)?;
+        let status: ExitStatus = self.process.wait(DEADLINE)?;
         if !status.success() {
             bail!("the daemon ended with {status}; {}", logs::tail(&self.log));
         }
