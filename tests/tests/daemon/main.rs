@@ -2,6 +2,9 @@
 
 mod fragments;
 mod hooks;
+mod lifecycle;
 mod modes;
+mod networks;
 mod presets;
+mod residue;
 mod scene;

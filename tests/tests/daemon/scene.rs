@@ -79,12 +79,23 @@ impl Scene {
         labels: &[Label<'_>],
         options: &[&str],
     ) -> Result<()> {
-        self.start_container(&["run", "--detach"], name, labels, options)
+        self.start_container(&["run", "--detach"], name, labels, options, &[])
+    }
+
+    /// As [`Self::run_with`], with another command than the web server on port 80.
+    pub(crate) fn run_command(
+        &self,
+        name: &str,
+        labels: &[Label<'_>],
+        options: &[&str],
+        command: &[&str],
+    ) -> Result<()> {
+        self.start_container(&["run", "--detach"], name, labels, options, command)
     }
 
     /// As [`Self::run_with`], but created only.
     pub(crate) fn create(&self, name: &str, labels: &[Label<'_>], options: &[&str]) -> Result<()> {
-        self.start_container(&["create"], name, labels, options)
+        self.start_container(&["create"], name, labels, options, &[])
     }
 
     fn start_container(
@@ -93,12 +104,13 @@ impl Scene {
         name: &str,
         labels: &[Label<'_>],
         options: &[&str],
+        command: &[&str],
     ) -> Result<()> {
         let labels: Vec<String> =
             labels.iter().map(|(key, value)| format!("--label={key}={value}")).collect();
         let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
         let image = [Image::Noshell.name()];
-        let arguments = [verb, &["--name", name], &labels, options, &image].concat();
+        let arguments = [verb, &["--name", name], &labels, options, &image, command].concat();
         self.engine.docker(arguments).map(drop)
     }
 
@@ -172,6 +184,30 @@ pub(crate) fn udp_works(from: &Vantage<'_>, to: SocketAddr) -> Result<bool> {
 
 pub(crate) fn ping_works(from: &Vantage<'_>, to: IpAddr) -> Result<bool> {
     Ok(from.ping(to, 1)?.is_complete())
+}
+
+/// The host's pings of a container on [`LAN`] are lost, over IPv4 and IPv6.
+#[track_caller]
+pub(crate) fn check_no_ping(scene: &Scene, name: &str, when: &str) -> Result<()> {
+    check_ping(
+        &scene.engine().from_host(),
+        &scene.addresses(name)?,
+        false,
+        &format!("{name}, {when}"),
+    )
+}
+
+/// Pings of each address are answered, or not.
+#[track_caller]
+pub(crate) fn check_ping(
+    from: &Vantage<'_>,
+    to: &[IpAddr],
+    expected: bool,
+    what: &str,
+) -> Result<()> {
+    let answered = at_once(to.iter().map(|to| move || ping_works(from, *to)))?;
+    assert!(answered.iter().all(|one| *one == expected), "{what}: pings of {to:?}: {answered:?}");
+    Ok(())
 }
 
 /// Runs all of these on threads of their own and returns what they return, in order.
