@@ -35,6 +35,9 @@ impl Binary {
 /// The packages of the programs under test, as arguments of `cargo build`.
 pub const PRODUCT: &[&str] = &["-p", "ebpf-netns", "-p", "ebpf-netns-plugin", "--bins"];
 
+/// Set to `1` by whoever has built all programs, so that tests do not ask cargo again.
+pub const PREBUILT: &str = "EBPF_NETNS_PREBUILT";
+
 const PROBE: &[&str] = &["-p", "ebpf-netns-tests", "--bins"];
 
 /// The path of `binary`, built if it is not or no longer up to date.
@@ -76,6 +79,9 @@ fn output_directory() -> Result<PathBuf> {
 }
 
 fn build(packages: &[&str]) -> Result<()> {
+    if std::env::var_os(PREBUILT).is_some_and(|value| value == "1") {
+        return Ok(());
+    }
     let output = output_directory()?;
     let target = output.parent().context("the output directory has no parent")?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

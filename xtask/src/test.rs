@@ -73,7 +73,9 @@ fn stages(filter: Option<&str>, root: bool) -> Vec<Stage> {
     if filter.is_none() {
         stages.extend(checks());
     }
-    stages.push(cargo("build the programs", &[&["build"], binaries::PRODUCT].concat()));
+    // One build for the programs and the tests, so that dependencies are compiled once for both.
+    let build = "build --workspace --exclude plugin-ebpf --bins --tests";
+    stages.push(cargo("build the programs and the tests", &words(build)));
     stages.push(test_stage(filter, root));
     if filter.is_none() {
         let doc = cargo("documentation", &words("doc --no-deps --workspace --exclude plugin-ebpf"));
@@ -97,7 +99,7 @@ fn test_stage(filter: Option<&str>, root: bool) -> Stage {
     let mut arguments = words("test --workspace --exclude plugin-ebpf --no-fail-fast --");
     arguments.extend(["--test-threads", THREADS]);
     arguments.extend(filter);
-    let stage = cargo("tests", &arguments);
+    let stage = with_environment(cargo("tests", &arguments), (binaries::PREBUILT, "1"));
     if root { with_environment(stage, (privilege::REQUIRE_ROOT, "1")) } else { stage }
 }
 
@@ -151,7 +153,10 @@ mod tests {
     #[test]
     fn a_filter_runs_the_tests_and_no_other_check() {
         let names: Vec<_> = stages(Some("veth"), true).iter().map(|stage| stage.name).collect();
-        assert_eq!(names, ["programs that the tests need", "build the programs", "tests"]);
+        assert_eq!(
+            names,
+            ["programs that the tests need", "build the programs and the tests", "tests"]
+        );
     }
 
     #[test]
