@@ -1,5 +1,6 @@
 //! The daemon against a real Docker engine, with real packets.
 
+mod coexistence;
 mod fragments;
 mod hooks;
 mod lifecycle;
@@ -8,3 +9,4 @@ mod networks;
 mod presets;
 mod residue;
 mod scene;
+mod starting;
