@@ -63,11 +63,11 @@ fn object_problems(
     found: &BTreeMap<String, Object>,
 ) -> Vec<String> {
     let missing = listed.keys().filter(|name| !found.contains_key(*name));
-    let missing = missing.map(|name| format!("{BYTECODE}/{name}: listed in {FILE}, not there"));
+    let missing = missing.map(|name| format!("{BYTECODE}/{name}:1: listed in {FILE}, not there"));
     let other = found.iter().filter_map(|(name, object)| match listed.get(name) {
-        None => Some(format!("{BYTECODE}/{name}: not listed in {FILE}")),
+        None => Some(format!("{BYTECODE}/{name}:1: not listed in {FILE}")),
         Some(expected) if expected != object => Some(format!(
-            "{BYTECODE}/{name}: sha256 {}, {FILE} says {}",
+            "{BYTECODE}/{name}:1: sha256 {}, {FILE} says {}",
             object.sha256, expected.sha256
         )),
         Some(_) => None,
@@ -89,7 +89,7 @@ fn rebuild(root: &Path, committed: &Manifest, toolchain: &Toolchain) -> Result<(
     let mut problems = object_problems(&committed.objects, &built.manifest.objects);
     problems.extend(committed.sources.changes(&built.manifest.sources));
     if problems.is_empty() && built.manifest != *committed {
-        problems.push(format!("{BYTECODE}/{FILE}: not the text that a build writes"));
+        problems.push(format!("{BYTECODE}/{FILE}:1: not the text that a build writes"));
     }
     if !problems.is_empty() {
         bail!("a rebuild gives other objects:\n  {}\n{WAY_OUT}", problems.join("\n  "));
@@ -112,7 +112,7 @@ mod tests {
         assert!(object_problems(&listed, &listed).is_empty(), "the same objects agree");
         let found = objects(&[("a.o", b"changed"), ("c.o", b"3")]);
         let problems = object_problems(&listed, &found);
-        let expected = ["b.o: listed", "a.o: sha256", "c.o: not listed"];
+        let expected = ["b.o:1: listed", "a.o:1: sha256", "c.o:1: not listed"];
         assert_eq!(problems.len(), expected.len(), "{problems:?}");
         for (problem, expected) in problems.iter().zip(expected) {
             assert!(problem.contains(expected), "{expected} is missing in: {problem}");

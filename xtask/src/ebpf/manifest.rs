@@ -3,7 +3,7 @@
 //! Pure but for reading and writing its own file. Two manifests of the same sources and tools are
 //! the same text: no times, no paths of this machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::BYTECODE;
 use super::toolchain::{Objcopy, Toolchain};
 
 pub(super) const FILE: &str = "manifest.json";
@@ -131,30 +132,39 @@ impl Sources {
 
     /// What changed since `self` was written, one line each; empty where nothing did.
     pub(super) fn changes(&self, now: &Self) -> Vec<String> {
-        let mut lines = changed(&self.files, &now.files);
-        lines.extend(changed(&self.packages, &now.packages));
+        let mut lines = changed(&self.files, &now.files, |name| format!("{name}:1:"));
+        let package = |name: &str| format!("Cargo.lock:1: {name}");
+        lines.extend(changed(&self.packages, &now.packages, package));
         if self.workspace != now.workspace {
-            lines.push("Cargo.toml: what it says about the kernel programs changed".to_owned());
+            lines.push("Cargo.toml:1: what it says about the kernel programs changed".to_owned());
         }
         if lines.is_empty() && (self.sha256 != now.sha256) {
-            lines.push(format!("{FILE}: the hash of the sources is not that of its entries"));
+            lines.push(format!(
+                "{BYTECODE}/{FILE}:1: the hash of the sources is not that of its entries"
+            ));
         }
         lines
     }
 }
 
-/// The names whose values differ between two maps, and how.
-fn changed(was: &BTreeMap<String, String>, is: &BTreeMap<String, String>) -> Vec<String> {
-    let gone = was.keys().filter(|name| !is.contains_key(*name));
-    let gone = gone.map(|name| format!("{name}: gone since the objects were built"));
-    let other = is.iter().filter_map(|(name, hash)| match was.get(name) {
-        None => Some(format!("{name}: new since the objects were built")),
-        Some(before) if before != hash => {
-            Some(format!("{name}: changed since the objects were built"))
-        }
-        Some(_) => None,
-    });
-    gone.chain(other).collect()
+/// What differs between two maps, each name as `label` says it.
+fn changed(
+    was: &BTreeMap<String, String>,
+    is: &BTreeMap<String, String>,
+    label: impl Fn(&str) -> String,
+) -> Vec<String> {
+    let names: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+    let differing = names.into_iter().filter(|name| was.get(*name) != is.get(*name));
+    differing
+        .map(|name| {
+            let what = match (was.get(name), is.get(name)) {
+                (None, _) => "new",
+                (_, None) => "gone",
+                _ => "changed",
+            };
+            format!("{} {what} since the objects were built", label(name))
+        })
+        .collect()
 }
 
 impl Object {
@@ -190,11 +200,11 @@ mod tests {
         let check = |now: &[(&str, &str)], expected: &str| {
             assert_eq!(was.changes(&sources(now)), [expected.to_owned()]);
         };
-        check(&[("a.rs", "1"), ("b.rs", "3")], "b.rs: changed since the objects were built");
-        check(&[("a.rs", "1")], "b.rs: gone since the objects were built");
+        check(&[("a.rs", "1"), ("b.rs", "3")], "b.rs:1: changed since the objects were built");
+        check(&[("a.rs", "1")], "b.rs:1: gone since the objects were built");
         check(
             &[("a.rs", "1"), ("b.rs", "2"), ("c.rs", "3")],
-            "c.rs: new since the objects were built",
+            "c.rs:1: new since the objects were built",
         );
     }
 

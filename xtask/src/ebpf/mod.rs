@@ -28,7 +28,7 @@ use crate::ui;
 /// Where the objects and their manifest are committed, from the root of the repository.
 const BYTECODE: &str = "plugin/bytecode";
 /// What to do when sources, manifest and objects disagree.
-const WAY_OUT: &str = "run `cargo xtask ebpf` and commit plugin/bytecode";
+pub(crate) const WAY_OUT: &str = "run `cargo xtask ebpf` and commit plugin/bytecode";
 
 /// Build the kernel programs and commit-ready objects of them.
 ///

@@ -50,7 +50,12 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     let mut violations: Vec<_> = RULES.iter().flat_map(|rule| rule(&tree)).collect();
     violations.sort();
     let mut lines: Vec<String> = violations.iter().map(ToString::to_string).collect();
-    lines.extend(ebpf::committed_problems(root)?);
+    match ebpf::committed_problems(root) {
+        Ok(problems) => {
+            lines.extend(problems.iter().map(|what| format!("{what}: {}", ebpf::WAY_OUT)));
+        }
+        Err(error) => lines.push(format!("plugin/bytecode:1: {error:#}: {}", ebpf::WAY_OUT)),
+    }
     for line in &lines {
         ui::line(line);
     }
