@@ -278,11 +278,9 @@ fn upper_layers<F: Frame>(
 ) -> Result<(), Unreadable> {
     let mut next = first;
     let mut position: u64 = 0;
-    loop {
-        if !is_extension(packet.ip_version, next) {
-            packet.protocol = next;
-            return transport(frame, at, packet);
-        }
+    // Tested at the bottom, as the compiler turns it: kernels before 6.8 refuse a loop whose last
+    // instruction falls through to its first.
+    while is_extension(packet.ip_version, next) {
         // What follows in a later fragment is payload: the protocol is in the first one alone.
         // Hop-by-hop options stand first or nowhere (RFC 8200, 4.1).
         let hidden = matches!(packet.fragment, Fragment::Later);
@@ -310,6 +308,8 @@ fn upper_layers<F: Frame>(
         // program. The kernel's verifier sees through it.
         position = black_box(position + 1);
     }
+    packet.protocol = next;
+    transport(frame, at, packet)
 }
 
 #[inline(always)]

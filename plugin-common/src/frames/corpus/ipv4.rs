@@ -117,6 +117,7 @@ fn fragments(corpus: &mut Corpus) {
         ("second, eight bytes in", MORE_FRAGMENTS | 1),
         ("middle", MORE_FRAGMENTS | 0xb9),
         ("last", 370),
+        ("later, 32 KiB in", 0x1000),
         ("last, beyond 64 KiB", 0x1fff),
     ];
     for (name, fragment) in cases {

@@ -100,8 +100,16 @@ fn fragments(corpus: &mut Corpus) {
         ("first", 0, true),
         ("second, eight bytes in", 1, true),
         ("last", 185, false),
+        ("later, 32 KiB in", 0x1000, true),
         ("last, beyond 64 KiB", 0x1fff, false),
     ];
+    // Where other headers have their length, the fragment header has a byte to be ignored.
+    for reserved in [1, 255] {
+        let mut header = Extension::fragment(0, true);
+        header.rest.splice(0..1, [reserved]);
+        let name = format!("IPv6 first fragment with the reserved byte {reserved}");
+        corpus.add(Kind::Tcp, name, Ipv6::with(&[header], protocol::TCP).frame(&tcp()));
+    }
     for (name, offset, more) in cases {
         let header = |number| Ipv6::with(&[Extension::fragment(offset, more)], number);
         for (number, protocol) in PROTOCOLS {
