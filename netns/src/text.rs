@@ -42,9 +42,11 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-/// Whether a character shows as itself and changes nothing around it.
+/// Whether a character shows as itself, cannot be taken for a plain space and changes nothing
+/// around it.
 pub(crate) fn is_visible(c: char) -> bool {
     !c.is_control()
+        && (c == ' ' || !c.is_whitespace())
         && !matches!(c,
             '\u{ad}'                    // soft hyphen
             | '\u{34f}'                 // combining grapheme joiner
@@ -84,6 +86,7 @@ mod tests {
             ("a\u{2028}b\u{2029}", "a\\u{2028}b\\u{2029}"),
             ("\u{feff}x", "\\u{feff}x"),
             ("\u{e0041}", "\\u{e0041}"),
+            ("a b\u{a0}c\u{2003}d\u{3000}", "a b\\u{a0}c\\u{2003}d\\u{3000}"),
         ];
         for (text, expected) in cases {
             assert_eq!(printable(text).to_string(), expected);
