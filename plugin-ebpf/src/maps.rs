@@ -4,7 +4,7 @@ use core::hint::black_box;
 
 use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST};
 use aya_ebpf::btf_maps::{HashMap, PerCpuHashMap, RingBuf};
-use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::btf_map;
 use plugin_common::abi::{
     EVENTS_BYTES, InterfacePolicy, InterfaceStats, LOG_BURST, LOG_WINDOW_NS, PacketRecord, StatsKey,
@@ -84,13 +84,13 @@ impl Stats {
     }
 
     /// Writes a record unless this CPU wrote enough of them lately; what is not written is
-    /// counted. A coarse clock does: it costs 1 ns where the exact one costs 24.
+    /// counted.
     #[inline(always)]
     pub fn report(self, record: &PacketRecord) {
         // SAFETY: as above.
         let stats = unsafe { &mut *self.0 };
         // SAFETY: the helper takes no argument and returns a number.
-        let now = unsafe { bpf_ktime_get_coarse_ns() };
+        let now = unsafe { bpf_ktime_get_ns() };
         if now - stats.log_window_ns >= LOG_WINDOW_NS {
             stats.log_window_ns = now;
             stats.log_in_window = 0;

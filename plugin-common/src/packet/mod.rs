@@ -8,8 +8,6 @@
 #[cfg(test)]
 mod tests;
 
-use core::hint::black_box;
-
 /// IP protocol numbers ([IANA](https://www.iana.org/assignments/protocol-numbers)).
 pub mod protocol {
     /// IPv6 hop-by-hop options.
@@ -272,44 +270,56 @@ fn ip_end<F: Frame>(
 #[inline(always)]
 fn upper_layers<F: Frame>(
     frame: &F,
-    mut at: Position,
+    at: Position,
     first: u8,
     packet: &mut Packet,
 ) -> Result<(), Unreadable> {
-    let mut next = first;
-    let mut position: u64 = 0;
-    // Tested at the bottom, as the compiler turns it: kernels before 6.8 refuse a loop whose last
-    // instruction falls through to its first.
-    while is_extension(packet.ip_version, next) {
-        // What follows in a later fragment is payload: the protocol is in the first one alone.
-        // Hop-by-hop options stand first or nowhere (RFC 8200, 4.1).
-        let hidden = matches!(packet.fragment, Fragment::Later);
-        let misplaced = next == protocol::HOP_BY_HOP && position != 0;
-        if hidden || misplaced || position >= MAX_EXTENSION_HEADERS {
-            return Err(Unreadable::Malformed);
-        }
-        let [following, length, offset_high, offset_low] = load_within(frame, at)?;
-        // The fixed part alone is three words, of which the length leaves out two.
-        if next == protocol::AUTHENTICATION && length == 0 {
-            return Err(Unreadable::Malformed);
-        }
-        if next == protocol::FRAGMENT {
-            if !matches!(packet.fragment, Fragment::Whole) {
-                return Err(Unreadable::Malformed);
-            }
-            packet.fragment = ipv6_fragment(be16([offset_high, offset_low]));
-        }
-        at.offset += extension_len(next, length);
-        if at.offset > at.end {
-            return Err(Unreadable::Truncated);
-        }
-        next = following;
-        // Behind a veil, so that the loop is not unrolled: eight copies of it would be most of a
-        // program. The kernel's verifier sees through it.
-        position = black_box(position + 1);
+    packet.protocol = first;
+    let mut walk = Walk { at, followed: 0 };
+    while is_extension(packet.ip_version, packet.protocol) {
+        follow(frame, &mut walk, packet)?;
     }
-    packet.protocol = next;
-    transport(frame, at, packet)
+    transport(frame, walk.at, packet)
+}
+
+/// How far the extension headers were followed.
+struct Walk {
+    at: Position,
+    followed: u64,
+}
+
+/// Reads the extension header that `packet.protocol` names, and puts the next number in its place.
+///
+/// A function of its own in the kernel too: with it inlined, compilers turn the loop around into a
+/// shape that kernels before 6.8 refuse (its last instruction falls through to its first).
+#[inline(never)]
+fn follow<F: Frame>(frame: &F, walk: &mut Walk, packet: &mut Packet) -> Result<(), Unreadable> {
+    let number = packet.protocol;
+    // What follows in a later fragment is payload: the protocol is in the first one alone.
+    // Hop-by-hop options stand first or nowhere (RFC 8200, 4.1).
+    let hidden = matches!(packet.fragment, Fragment::Later);
+    let misplaced = number == protocol::HOP_BY_HOP && walk.followed != 0;
+    if hidden || misplaced || walk.followed >= MAX_EXTENSION_HEADERS {
+        return Err(Unreadable::Malformed);
+    }
+    let [following, length, offset_high, offset_low] = load_within(frame, walk.at)?;
+    // The fixed part alone is three words, of which the length leaves out two.
+    if number == protocol::AUTHENTICATION && length == 0 {
+        return Err(Unreadable::Malformed);
+    }
+    if number == protocol::FRAGMENT {
+        if !matches!(packet.fragment, Fragment::Whole) {
+            return Err(Unreadable::Malformed);
+        }
+        packet.fragment = ipv6_fragment(be16([offset_high, offset_low]));
+    }
+    walk.at.offset += extension_len(number, length);
+    if walk.at.offset > walk.at.end {
+        return Err(Unreadable::Truncated);
+    }
+    packet.protocol = following;
+    walk.followed += 1;
+    Ok(())
 }
 
 #[inline(always)]
