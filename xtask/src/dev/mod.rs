@@ -115,6 +115,8 @@ fn privileges() -> Result<Vec<String>> {
     for unconfined in ["seccomp", "apparmor", "systempaths"] {
         options.push(format!("--security-opt={unconfined}=unconfined"));
     }
+    // And what it makes writable: the tests' own engines make cgroups.
+    options.push("--volume=/sys/fs/cgroup:/sys/fs/cgroup".to_owned());
     Ok(options)
 }
 
