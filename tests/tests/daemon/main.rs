@@ -1,6 +1,7 @@
 //! The daemon against a real Docker engine, with real packets.
 
 mod coexistence;
+mod errors;
 mod fragments;
 mod hooks;
 mod lifecycle;
