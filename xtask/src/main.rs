@@ -3,6 +3,7 @@
 //! This file only wires: one module a command, and what it returns becomes the exit code.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod demo;
 mod dev;
 mod ebpf;
@@ -26,6 +27,9 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Measure.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Install the packages that building and testing need (Debian, root).
     Setup,
     /// Show the main job on a real Docker engine, step by step, and check every step.
@@ -40,6 +44,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Args::parse().command {
+        Command::Bench(bench) => bench::run(&bench),
         Command::Setup => setup::run(),
         Command::Demo(options) => demo::run(&options),
         Command::DevContainer(args) => dev::run(&args, &root()),

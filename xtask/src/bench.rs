@@ -1,0 +1,28 @@
+//! `cargo xtask bench`: measurements, each a benchmark of the `tests` crate.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::{setup, ui};
+
+/// What `cargo xtask bench` was asked for.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Bench {
+    /// Loading, attaching and detaching; memory; from a link event to an attached program.
+    Attach {
+        /// How many veths, from 1 to 1000; may be several.
+        #[arg(value_name = "VETHS", default_values_t = [1, 100, 1000])]
+        veths: Vec<u32>,
+    },
+}
+
+/// Runs a benchmark, built for release.
+pub(crate) fn run(bench: &Bench) -> Result<()> {
+    setup::run()?;
+    let Bench::Attach { veths } = bench;
+    let mut cargo = Command::new("cargo");
+    cargo.args(["bench", "--package", "ebpf-netns-tests", "--bench", "attach", "--"]);
+    cargo.args(veths.iter().map(u32::to_string)).current_dir(crate::root());
+    ui::run(&mut cargo)
+}
