@@ -7,7 +7,7 @@ use tracing::{debug, error, info, warn};
 use super::Engine;
 use super::world::Wanted;
 use crate::kernel::Refusal;
-use crate::plan::{Attachment, Hook, Outcome, Step, Target, choose, steps};
+use crate::plan::{Attachment, Choice, Hook, Outcome, Step, Target, choose, steps};
 
 /// More often than this nothing can be refused for one interface: each way is tried once.
 const ATTEMPTS: usize = 10;
@@ -72,7 +72,7 @@ impl Engine {
             self.release(ifindex);
             return true;
         }
-        announce(wanted, &choice.outcome, &choice.target);
+        announce(wanted, &choice);
         if let Some(known) = self.world.enforced.get_mut(&ifindex) {
             known.choice = Some(choice);
         }
@@ -161,18 +161,24 @@ impl Engine {
     }
 }
 
-fn announce(wanted: &Wanted, outcome: &Outcome, target: &Target) {
+/// Tells once what became of an interface, and why it is as it is.
+fn announce(wanted: &Wanted, choice: &Choice) {
     let container = text::printable(&wanted.container);
     let interface = text::printable(&wanted.pair.host.name);
     let ifindex = wanted.pair.host.index;
-    let hooks = &target.hooks;
-    match outcome {
-        Outcome::Enforced => info!(%container, %interface, %ifindex, ?hooks, "enforced"),
+    let attached = choice.target.hooks.iter().map(|(hook, attachment)| {
+        let mode = attachment.xdp_mode().map_or(String::new(), |mode| format!(" {mode}"));
+        format!("{}{mode} {}", attachment.mechanism(), hook.direction())
+    });
+    let attached = attached.collect::<Vec<_>>().join(", ");
+    let why = choice.notes.join("; ");
+    match &choice.outcome {
+        Outcome::Enforced => info!(%container, %interface, %ifindex, attached, why, "enforced"),
         Outcome::Closed(reason) => {
-            error!(%container, %interface, %ifindex, reason, "closed: nothing passes");
+            error!(%container, %interface, %ifindex, attached, reason, "closed: nothing passes");
         }
         Outcome::Open(reason) => {
-            error!(%container, %interface, %ifindex, reason, "OPEN: could not be closed");
+            error!(%container, %interface, %ifindex, attached, reason, "OPEN: could not be closed");
         }
     }
 }

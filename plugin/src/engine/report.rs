@@ -105,22 +105,11 @@ impl Engine {
             Hook::Egress => policy.egress,
             Hook::Ingress => policy.ingress,
         };
-        let (word, mode) = match attachment {
-            Attachment::XdpGeneric => ("xdp", Some("generic")),
-            Attachment::XdpNative => ("xdp", Some("native")),
-            Attachment::XdpOffload => ("xdp", Some("offload")),
-            Attachment::Tcx => ("tcx", None),
-            Attachment::Clsact => ("clsact", None),
-        };
-        let (direction, host_side) = match hook {
-            Hook::Xdp | Hook::Egress => ("egress", "ingress"),
-            Hook::Ingress => ("ingress", "egress"),
-        };
         HookStatus {
-            hook: word.to_owned(),
-            direction: direction.to_owned(),
-            host_side: host_side.to_owned(),
-            mode: mode.map(str::to_owned),
+            hook: attachment.mechanism().to_owned(),
+            direction: hook.direction().to_owned(),
+            host_side: hook.host_side().to_owned(),
+            mode: attachment.xdp_mode().map(str::to_owned),
             policy: format_presets(presets),
             program: self.kernel.program(hook).cloned(),
             traffic: self.kernel.traffic(ifindex, hook),

@@ -24,6 +24,26 @@ pub enum Hook {
     Ingress,
 }
 
+impl Hook {
+    /// The container's direction: `egress` is what it sends.
+    #[must_use]
+    pub const fn direction(self) -> &'static str {
+        match self {
+            Self::Xdp | Self::Egress => "egress",
+            Self::Ingress => "ingress",
+        }
+    }
+
+    /// The side of the host-side veth that it is on: the direction reversed.
+    #[must_use]
+    pub const fn host_side(self) -> &'static str {
+        match self {
+            Self::Xdp | Self::Egress => "ingress",
+            Self::Ingress => "egress",
+        }
+    }
+}
+
 /// A way to attach a program to a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -38,6 +58,29 @@ pub enum Attachment {
     Tcx,
     /// A clsact filter with direct action.
     Clsact,
+}
+
+impl Attachment {
+    /// `xdp`, `tcx` or `clsact`.
+    #[must_use]
+    pub const fn mechanism(self) -> &'static str {
+        match self {
+            Self::XdpGeneric | Self::XdpNative | Self::XdpOffload => "xdp",
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        }
+    }
+
+    /// Where XDP runs.
+    #[must_use]
+    pub const fn xdp_mode(self) -> Option<&'static str> {
+        match self {
+            Self::XdpGeneric => Some("generic"),
+            Self::XdpNative => Some("native"),
+            Self::XdpOffload => Some("offload"),
+            Self::Tcx | Self::Clsact => None,
+        }
+    }
 }
 
 /// Which ways to attach at TC may be used.
