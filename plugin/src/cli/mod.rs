@@ -30,8 +30,8 @@ enum Verb {
     /// Run the daemon in the foreground, until Ctrl-C or SIGTERM.
     ///
     /// It watches Docker and the kernel, attaches what the labels of each container ask for, and
-    /// takes everything off again when it stops. Needs root, or `CAP_BPF` and `CAP_NET_ADMIN` (and
-    /// `CAP_SYS_PTRACE` for containers that share another's network).
+    /// takes everything off again when it stops. Needs root, or `CAP_BPF`, `CAP_NET_ADMIN` and
+    /// `CAP_PERFMON` (and `CAP_SYS_PTRACE` for containers that share another's network).
     Run(Run),
     /// Show what is enforced on each container, what is not, and why.
     Status(StatusArgs),

@@ -35,8 +35,8 @@ static OBJECT: &[u8] =
 pub enum LoadError {
     /// The kernel does not let this process.
     #[error(
-        "load the kernel programs: not permitted: run as root, or with CAP_BPF and CAP_NET_ADMIN \
-         (before Linux 5.8 CAP_SYS_ADMIN)"
+        "load the kernel programs: not permitted: run as root, or with CAP_BPF, CAP_NET_ADMIN and \
+         CAP_PERFMON (before Linux 5.8 CAP_SYS_ADMIN)"
     )]
     NotPermitted,
     /// The kernel refuses the object.
