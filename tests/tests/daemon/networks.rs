@@ -63,8 +63,11 @@ fn who_shares_a_network_namespace_can_only_tighten_it() -> Result<()> {
     scene.run("plain", &[])?;
     scene.wait_listening("plain")?;
     let _echo = engine.from_container("plain")?.echo_server(ECHO)?;
-    let shell = |name: &str, labels: &[(&str, &str)], network: &str| {
-        scene.run_command(name, labels, &[network], &["/httpd", "-f", "-p", "81"])
+    // Each on a port of its own: they share those too.
+    let mut port = 80;
+    let mut shell = |name: &str, labels: &[(&str, &str)], network: &str| {
+        port += 1;
+        scene.run_command(name, labels, &[network], &["/httpd", "-f", "-p", &port.to_string()])
     };
     shell("joiner", &[("xdp.policy", "drop-icmp")], &share("plain"))?;
     let key = engine.inspect("joiner", "{{.NetworkSettings.SandboxKey}}")?;
