@@ -15,7 +15,8 @@ use tracing::{error, info, warn};
 
 use crate::control::{self, ServerError};
 use crate::docker;
-use crate::engine::{Engine, Event, QUEUE};
+use crate::engine::{Engine, QUEUE};
+use crate::event::Event;
 use crate::kernel::{Kernel, LoadError, PacketEvents};
 use crate::plan::TcFlavour;
 

@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod docker;
 pub mod engine;
 mod error;
+pub mod event;
 pub mod facts;
 pub mod kernel;
 pub mod labels;

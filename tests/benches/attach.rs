@@ -23,8 +23,8 @@ use ebpf_netns::{
     monitor::{LinkEvent, LinkMonitor},
 };
 use ebpf_netns_plugin::{
-    docker::DockerNews,
-    engine::{Engine, Event, QUEUE},
+    engine::{Engine, QUEUE},
+    event::{DockerNews, Event},
     facts::{ContainerFacts, Life, Place},
     kernel::Kernel,
     plan::{Attachment, Hook, Step, TcFlavour},

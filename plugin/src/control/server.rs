@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::STATUS_PATH;
-use crate::engine::Event;
+use crate::event::Event;
 
 /// How long the engine may take to answer: an attachment takes it milliseconds.
 const ANSWER: Duration = Duration::from_secs(10);

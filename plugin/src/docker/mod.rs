@@ -16,19 +16,7 @@ use ebpf_netns::docker::Endpoint;
 use tokio::sync::{Notify, mpsc};
 use tracing::{info, warn};
 
-use crate::engine::Event;
-use crate::facts::ContainerFacts;
-
-/// What the source has to say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DockerNews {
-    /// Docker answers; its API version.
-    Connected(String),
-    /// The containers that have labels of ours, all of them.
-    Containers(Vec<ContainerFacts>),
-    /// Docker does not answer, for this reason; what was known stays.
-    Unreachable(String),
-}
+use crate::event::{DockerNews, Event};
 
 /// How long to wait before connecting again: doubled from the first to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));

@@ -12,10 +12,9 @@ use futures_util::{Stream, StreamExt as _};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::DockerNews;
 use super::book::{Book, Hint};
-use crate::engine::Event;
 use crate::error::chain;
+use crate::event::{DockerNews, Event};
 
 /// How often everything is looked at again, whatever the events say.
 const RECONCILE: Duration = Duration::from_secs(30);

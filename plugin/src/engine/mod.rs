@@ -15,30 +15,13 @@ use std::time::{Duration, Instant};
 
 use ebpf_netns::monitor::LinkEvent;
 use ebpf_netns::{Rtnl, RtnlError};
-use plugin_common::abi::PacketRecord;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 use tracing::{error, info, warn};
 
 use self::world::World;
-use crate::docker::DockerNews;
+use crate::event::{DockerNews, Event};
 use crate::kernel::Kernel;
 use crate::plan::TcFlavour;
-use crate::status::Status;
-
-/// What a source has to tell.
-#[derive(Debug)]
-pub enum Event {
-    /// From Docker.
-    Docker(DockerNews),
-    /// From the kernel, about links.
-    Links(Vec<LinkEvent>),
-    /// From the kernel programs: a report of the `log` preset.
-    Packet(PacketRecord),
-    /// Somebody wants to know.
-    Status(oneshot::Sender<Status>),
-    /// End.
-    Stop,
-}
 
 /// Events that wait for the engine; beyond, the sources wait.
 pub const QUEUE: usize = 4096;

@@ -4,12 +4,13 @@ use aya::programs::links::LinkOrder;
 use aya::programs::tc::{
     NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact,
 };
-use aya::programs::xdp::{XdpError, XdpLink, XdpMode};
+use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
 use ebpf_netns::{Ifindex, Link as Interfaces};
 use nix::errno::Errno;
 
-use super::refusal::{Attempt, Refusal};
+use super::errno::{of_program as errno, of_tc as errno_of_tc};
+use super::refusal::{AttachError, Attempt, Refusal};
 use super::{Kernel, query, tc_program, xdp_program};
 use crate::plan::{Attachment, Hook};
 
@@ -109,46 +110,5 @@ pub(super) const fn side(hook: Hook) -> TcAttachType {
     match hook {
         Hook::Xdp | Hook::Egress => TcAttachType::Ingress,
         Hook::Ingress => TcAttachType::Egress,
-    }
-}
-
-/// Why a program could not be attached.
-#[derive(Debug)]
-pub(super) enum AttachError {
-    /// The kernel or aya says so.
-    Program(ProgramError),
-    /// It was known before the kernel was asked.
-    Refused(Refusal),
-}
-
-impl From<ProgramError> for AttachError {
-    fn from(error: ProgramError) -> Self {
-        Self::Program(error)
-    }
-}
-
-impl From<Refusal> for AttachError {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-/// The kernel's error number, if it was the kernel that refused.
-pub(super) fn errno(error: &ProgramError) -> Option<Errno> {
-    match error {
-        ProgramError::SyscallError(error) => error.io_error.raw_os_error().map(Errno::from_raw),
-        ProgramError::TcError(error) => errno_of_tc(error),
-        ProgramError::XdpError(XdpError::NetlinkError(error)) => {
-            error.raw_os_error().map(Errno::from_raw)
-        }
-        _ => None,
-    }
-}
-
-fn errno_of_tc(error: &TcError) -> Option<Errno> {
-    match error {
-        TcError::NetlinkError(error) => error.raw_os_error().map(Errno::from_raw),
-        TcError::IoError(error) => error.raw_os_error().map(Errno::from_raw),
-        _ => None,
     }
 }

@@ -2,6 +2,7 @@
 //! names aya, and the interpreter of [`Step`]s: every change of the kernel's state is one.
 
 mod attach;
+mod errno;
 mod events;
 mod query;
 mod refusal;

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use aya::programs::ProgramError;
 use ebpf_netns::{Link, LinkKind, text};
 use nix::errno::Errno;
 
-use super::attach::{AttachError, errno};
+use super::errno;
 use crate::plan::Attachment;
 
 /// One sentence: what was refused, why, and what to do.
@@ -39,7 +40,7 @@ impl Refusal {
         match error {
             AttachError::Refused(refusal) => refusal.clone(),
             AttachError::Program(error) => {
-                let errno = errno(error);
+                let errno = errno::of_program(error);
                 Self {
                     sentence: sentence(errno, &error.to_string(), attempt),
                     gone: errno == Some(Errno::ENODEV),
@@ -56,6 +57,27 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+/// Why a program could not be attached.
+#[derive(Debug)]
+pub(super) enum AttachError {
+    /// The kernel or aya says so.
+    Program(ProgramError),
+    /// It was known before the kernel was asked.
+    Refused(Refusal),
+}
+
+impl From<ProgramError> for AttachError {
+    fn from(error: ProgramError) -> Self {
+        Self::Program(error)
+    }
+}
+
+impl From<Refusal> for AttachError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
 
 fn sentence(errno: Option<Errno>, detail: &str, attempt: &Attempt<'_>) -> String {
     let Attempt { attachment, interface, holder } = *attempt;

@@ -1,0 +1,34 @@
+//! What the sources tell the engine.
+
+use ebpf_netns::monitor::LinkEvent;
+use plugin_common::abi::PacketRecord;
+use tokio::sync::oneshot;
+
+use crate::facts::ContainerFacts;
+use crate::status::Status;
+
+/// What a source has to tell.
+#[derive(Debug)]
+pub enum Event {
+    /// From Docker.
+    Docker(DockerNews),
+    /// From the kernel, about links.
+    Links(Vec<LinkEvent>),
+    /// From the kernel programs: a report of the `log` preset.
+    Packet(PacketRecord),
+    /// Somebody wants to know.
+    Status(oneshot::Sender<Status>),
+    /// End.
+    Stop,
+}
+
+/// News from Docker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DockerNews {
+    /// Docker answers; its API version.
+    Connected(String),
+    /// The containers that have labels of ours, all of them.
+    Containers(Vec<ContainerFacts>),
+    /// Docker does not answer, for this reason; what was known stays.
+    Unreachable(String),
+}
