@@ -19,6 +19,7 @@ use crate::engine::{Engine, QUEUE};
 use crate::event::Event;
 use crate::kernel::{Kernel, LoadError, PacketEvents};
 use crate::plan::TcFlavour;
+use crate::sweeper;
 
 /// What the daemon is told.
 #[derive(Clone, Debug)]
@@ -76,7 +77,9 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     let engine = start_engine(kernel, options.tc, Arc::clone(&look), receiver)?;
 
     let mut sources = JoinSet::new();
-    sources.spawn(watch_links(monitor, events.clone()));
+    let gone = Arc::new(Notify::new());
+    sources.spawn(watch_links(monitor, Arc::clone(&gone), events.clone()));
+    sources.spawn(async move { sweeper::run(&gone).await });
     sources.spawn(watch_packets(packets, events.clone()));
     sources.spawn(watch_docker(options.docker, look, events.clone()));
     sources.spawn(serve(control, events.clone()));
@@ -134,7 +137,7 @@ fn stop_signal() -> Result<impl Future<Output = ()>, DaemonError> {
     })
 }
 
-async fn watch_links(mut monitor: LinkMonitor, events: mpsc::Sender<Event>) {
+async fn watch_links(mut monitor: LinkMonitor, gone: Arc<Notify>, events: mpsc::Sender<Event>) {
     loop {
         let changes = match monitor.next().await {
             Ok(changes) => changes,
@@ -150,6 +153,9 @@ async fn watch_links(mut monitor: LinkMonitor, events: mpsc::Sender<Event>) {
                 vec![LinkEvent::Overrun]
             }
         };
+        if changes.iter().any(|change| matches!(change, LinkEvent::Removed(_))) {
+            gone.notify_one();
+        }
         if events.send(Event::Links(changes)).await.is_err() {
             return;
         }

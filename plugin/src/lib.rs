@@ -14,3 +14,4 @@ pub mod labels;
 pub mod plan;
 pub mod policy;
 pub mod status;
+mod sweeper;

@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use ebpf_netns_tests::{
-    DEADLINE, Engine, EngineOptions, images::Image, privilege, wait_for, wait_until,
+    DEADLINE, Daemon, Engine, EngineOptions, images::Image, privilege, wait_for, wait_until,
 };
 use netns_support::{json, run, text};
 use serde_json::Value;
@@ -212,4 +212,21 @@ fn links_are_known_without_docker_and_follow_a_rename() -> Result<()> {
     assert_eq!(text(&engine, &["unlink", "db"])?, "docker-db removed\n");
     assert_eq!(text(&engine, &["unlink", "--all"])?, "nothing to remove\n");
     Ok(())
+}
+
+#[test]
+fn the_daemon_sweeps_the_link_of_a_container_that_is_gone() -> Result<()> {
+    let Some(engine) = engine()? else { return Ok(()) };
+    let daemon = Daemon::start(engine.machine())?;
+    for name in ["web", "other"] {
+        start(&engine, name)?;
+        text(&engine, &["link", name])?;
+    }
+    engine.docker(["rm", "--force", "web"])?;
+    let listed = || engine.machine().run("ip", ["netns", "list"]);
+    wait_until(DEADLINE, "the link to be swept", || {
+        listed().is_ok_and(|list| !list.contains("docker-web"))
+    })?;
+    assert!(listed()?.contains("docker-other"), "the other's link stays");
+    daemon.stop()
 }

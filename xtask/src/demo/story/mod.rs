@@ -101,7 +101,11 @@ fn gone(scene: &mut Scene<'_>, daemon: &Daemon<'_>, web: &str) -> Result<()> {
     scene.remove(web)?;
     let engine = scene.engine();
     let (machine, name) = (engine.machine(), format!("docker-{web}"));
-    shown_stdout(engine.netns()?.args(["unlink", "--stale"]))?;
+    let listed = || machine.run("ip", ["netns", "list"]);
+    wait_until(DEADLINE, "the daemon to sweep the link", || {
+        listed().is_ok_and(|list| !list.contains(&name))
+    })
+    .ok();
     let list = shown_stdout(machine.command("ip").args(["netns", "list"]))?;
     scene.expect("ip netns list no longer shows it", !list.contains(&name));
     wait_until(DEADLINE, "the daemon to forget the container", || {
