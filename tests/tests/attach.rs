@@ -110,9 +110,13 @@ fn every_way_attaches_shows_and_detaches() -> Result<()> {
             if attachment == Attachment::Tcx && !kernel_has_tcx()? {
                 let refusal = done.err().context("TCX is refused")?.to_string();
                 ensure!(refusal.contains("6.6") && refusal.contains("clsact"), "{refusal}");
+                println!("TCX: refused: {refusal}");
                 continue;
             }
             done?;
+            if attachment == Attachment::Tcx {
+                println!("TCX: attached");
+            }
             let expected = vec![(shown.to_owned(), program.to_owned())];
             ensure!(stage.shown()? == expected, "{attachment:?} shows {:?}", stage.shown()?);
             let mode = stage.link()?.xdp.map(|xdp| xdp.mode);

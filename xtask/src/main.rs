@@ -7,6 +7,7 @@ mod bench;
 mod demo;
 mod dev;
 mod ebpf;
+mod kernels;
 mod setup;
 mod test;
 mod tidy;
@@ -36,6 +37,7 @@ enum Command {
     Demo(demo::Options),
     DevContainer(dev::Args),
     Ebpf(ebpf::Args),
+    Kernels(kernels::Args),
     /// Check the rules of this repository that a program can check.
     Tidy,
     /// Run every check and every test, the way CI does.
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::DevContainer(args) => dev::run(&args, &root()),
         Command::Ebpf(args) => ebpf::run(&args, &root()),
+        Command::Kernels(args) => kernels::run(&args, &root()),
         Command::Tidy => tidy::run(&root()),
         Command::Test(options) => test::run(&options),
     };
