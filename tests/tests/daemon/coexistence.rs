@@ -6,12 +6,11 @@ use std::{env, ffi::OsStr, thread};
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{SchedClassifier, TcAttachType};
 use ebpf_netns_plugin::status::State;
-use ebpf_netns_tests::{DEADLINE, Process, command::stdout_of, privilege, wait_for};
-use serde_json::Value;
+use ebpf_netns_tests::{DEADLINE, Process, privilege, wait_for};
 
 use crate::{
     residue,
-    scene::{ECHO, LAN, Reach, Scene, hooks, only_interface, wait_state},
+    scene::{ECHO, Reach, Scene, hooks, host_veth, only_interface, wait_state},
 };
 
 /// Somebody else's object: drops UDP, at XDP (`xdp`) or TC (`classifier`).
@@ -47,7 +46,7 @@ fn foreign_filters_and_qdiscs_survive(tc: &str) -> Result<()> {
         engine.from_container("web")?.echo_server(ECHO)?,
         engine.from_container("late")?.echo_server(ECHO)?,
     );
-    let veth = host_veth(&scene, "web")?;
+    let veth = host_veth(&scene, "web")?.0;
     let shaper = ["root", "tbf", "rate", "1gbit", "burst", "128k", "latency", "50ms"];
     machine.run("tc", [&["qdisc", "add", "dev", &veth], &shaper[..]].concat())?;
     machine.run("tc", ["qdisc", "add", "dev", &veth, "clsact"])?;
@@ -67,7 +66,7 @@ fn foreign_filters_and_qdiscs_survive(tc: &str) -> Result<()> {
     // Somebody else comes when we are there already, to a qdisc that may be ours.
     let daemon = scene.daemon_with(&[tc])?;
     wait_state(&daemon, "late", State::Enforced)?;
-    let late = host_veth(&scene, "late")?;
+    let late = host_veth(&scene, "late")?.0;
     // It may exist already, in which case others do as we do.
     drop(machine.run("tc", ["qdisc", "add", "dev", &late, "clsact"]));
     add_filter(&scene, &late, "ingress")?;
@@ -92,7 +91,7 @@ fn a_foreign_tcx_program_survives_and_decides_too() -> Result<()> {
     scene.run("web", &[("tc.policy", "drop-icmp")])?;
     scene.wait_listening("web")?;
     let _echo = scene.engine().from_container("web")?.echo_server(ECHO)?;
-    let _tool = start_foreign(&scene, &host_veth(&scene, "web")?)?;
+    let _tool = start_foreign(&scene, &host_veth(&scene, "web")?.0)?;
     assert_eq!(scene.reach_from_host("web")?, NO_UDP, "before the daemon, theirs alone");
     let daemon = scene.daemon_with(&["--tc=tcx"])?;
     wait_state(&daemon, "web", State::Enforced)?;
@@ -125,7 +124,7 @@ fn an_xdp_hook_that_is_held_is_not_taken() -> Result<()> {
     for name in names {
         scene.wait_listening(name)?;
         echoes.push(engine.from_container(name)?.echo_server(ECHO)?);
-        let veth = host_veth(&scene, name)?;
+        let veth = host_veth(&scene, name)?.0;
         machine
             .run("ip", ["link", "set", "dev", &veth, "xdpgeneric", "obj", FOREIGN, "sec", "xdp"])?;
     }
@@ -151,14 +150,14 @@ fn an_xdp_hook_that_is_held_is_not_taken() -> Result<()> {
 
     // The hook is free again, and taken without being asked.
     machine
-        .run("ip", ["link", "set", "dev", &host_veth(&scene, "generic")?, "xdpgeneric", "off"])?;
+        .run("ip", ["link", "set", "dev", &host_veth(&scene, "generic")?.0, "xdpgeneric", "off"])?;
     wait_state(&daemon, "generic", State::Enforced)?;
     assert_eq!(
         scene.reach_from_host("generic")?,
         Reach { icmp: false, ..Reach::ALL },
         "ours alone"
     );
-    let veth = host_veth(&scene, "generic")?;
+    let veth = host_veth(&scene, "generic")?.0;
     let taken = machine
         .run("ip", ["link", "set", "dev", &veth, "xdpgeneric", "obj", FOREIGN, "sec", "xdp"]);
     assert!(taken.is_err(), "others cannot take ours by accident");
@@ -181,17 +180,6 @@ fn add_filter(scene: &Scene, veth: &str, side: &str) -> Result<()> {
     let filter = ["filter", "add", "dev", veth, side, "prio", "10", "bpf", "direct-action"];
     let object = ["object-file", FOREIGN, "section", "classifier"];
     scene.machine().run("tc", filter.iter().chain(&object)).map(drop)
-}
-
-/// The name of the host's end of a container's interface on [`LAN`].
-fn host_veth(scene: &Scene, name: &str) -> Result<String> {
-    let mut ip = scene.engine().from_container(name)?.command("ip");
-    let inside: Value = serde_json::from_str(&stdout_of(ip.args(["-j", "link", "show", "eth0"]))?)?;
-    let outside: Value = serde_json::from_str(&scene.machine().run("ip", ["-j", "link", "show"])?)?;
-    let links = outside.as_array().context("ip shows a list")?;
-    let host = links.iter().find(|link| link["ifindex"] == inside[0]["link_index"]);
-    let host = host.with_context(|| format!("the host's end of {name} on {LAN}"))?;
-    host["ifname"].as_str().map(str::to_owned).context("a link has a name")
 }
 
 /// Starts this test program again, as somebody else's tool.

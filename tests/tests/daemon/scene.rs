@@ -11,10 +11,12 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use ebpf_netns_plugin::status::{ContainerStatus, HookStatus, InterfaceStatus, State, Status};
 use ebpf_netns_tests::{
     DEADLINE, Daemon, DaemonOptions, Engine, EngineOptions, Machine,
+    command::stdout_of,
     images::Image,
     traffic::{Http, Reply, Vantage},
     wait_for,
 };
+use serde_json::Value;
 
 /// The network that containers are on unless a test says otherwise: IPv4 and IPv6.
 pub(crate) const LAN: &str = "lan";
@@ -228,6 +230,26 @@ pub(crate) fn at_once<T: Send>(
 
 fn joined<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     thread.join().map_err(|_panic| anyhow!("a thread of the test panicked"))?
+}
+
+/// Name and index of the host's end of a container's `eth0`.
+pub(crate) fn host_veth(scene: &Scene, name: &str) -> Result<(String, u32)> {
+    let inside = link(&scene.engine().from_container(name)?, "eth0")?;
+    let links = scene.machine().run("ip", ["-j", "link", "show"])?;
+    let links: Value = serde_json::from_str(&links)?;
+    let mut links = links.as_array().context("ip shows a list")?.iter();
+    let host = links.find(|link| link["ifindex"] == inside["link_index"]);
+    let host = host.with_context(|| format!("the host's end of {name}'s eth0"))?;
+    let (name, index) = (host["ifname"].as_str(), host["ifindex"].as_u64());
+    let (name, index) = name.zip(index).context("a link has a name and an index")?;
+    Ok((name.to_owned(), index.try_into()?))
+}
+
+/// What `ip -j link show dev NAME` says in a namespace.
+pub(crate) fn link(at: &Vantage<'_>, name: &str) -> Result<Value> {
+    let shown = stdout_of(at.command("ip").args(["-j", "link", "show", "dev", name]))?;
+    let shown: Value = serde_json::from_str(&shown)?;
+    shown.get(0).cloned().with_context(|| format!("ip shows {name}"))
 }
 
 /// What the daemon says of everything.
