@@ -1,8 +1,9 @@
 //! What attaching costs: `cargo xtask bench attach`.
 //!
 //! For each number of veths, in a private machine: loading the programs; attaching and detaching
-//! each kind, one veth at a time; then the engine with one container that has all these veths: its
-//! memory, and the time from the first link event of one more veth to its program being attached.
+//! each kind, one veth at a time; then the engine with as many containers, each in a namespace of its
+//! own: its memory, and the time from the first link event of one more veth of one of them to its
+//! program being attached.
 //! The kernel, the veths, the engine and rtnetlink are real; Docker's part is told, since an engine
 //! cannot start a thousand containers on two cores.
 
@@ -155,7 +156,8 @@ fn engine(count: usize) -> Result<()> {
     runtime.spawn(async move { packets.forward(|_record| true).await });
 
     let start = Instant::now();
-    events.blocking_send(Event::Docker(DockerNews::Containers(vec![container()])))?;
+    let containers = (0..count).map(container).collect();
+    events.blocking_send(Event::Docker(DockerNews::Containers(containers)))?;
     let rtnl = Rtnl::open()?;
     wait(|| Ok(host_veths(&rtnl)?.iter().filter(|link| link.xdp.is_some()).count() == count))?;
     row("engine: label seen to all attached", &[start.elapsed()]);
@@ -193,15 +195,16 @@ async fn forward(mut monitor: LinkMonitor, events: mpsc::Sender<Event>, seen: Se
     }
 }
 
-/// A container whose namespace is the farm's.
-fn container() -> ContainerFacts {
+/// A container in the namespace of one of the farm's pairs.
+fn container(index: usize) -> ContainerFacts {
+    let netns = VethFarm::netns_name(index);
     ContainerFacts {
-        id: "f".repeat(64),
-        name: "farm".to_owned(),
+        id: format!("{index:064x}"),
+        name: netns.clone(),
         labels: BTreeMap::from([("xdp.policy".to_owned(), "drop-tcp".to_owned())]),
         network: NetworkMode::Network("bridge".to_owned()),
         life: Life::Placed(Place {
-            sandbox_key: Some(PathBuf::from("/run/netns/peers")),
+            sandbox_key: Some(PathBuf::from(format!("/run/netns/{netns}"))),
             pid: None,
             started_at: None,
         }),
@@ -209,12 +212,12 @@ fn container() -> ContainerFacts {
     }
 }
 
-/// One more veth, as Docker 28 and later make it: born with its peer in the container.
+/// One more veth of the first container, as Docker 28 and later make it: born with its peer there.
 fn add_veth(round: usize) -> Result<Ifindex> {
     let name = format!("late-h{round}");
-    let peer = format!("late-c{round}");
+    let (peer, netns) = (format!("late-c{round}"), VethFarm::netns_name(0));
     let mut ip = std::process::Command::new("ip");
-    ip.args(["link", "add", &name, "type", "veth", "peer", "name", &peer, "netns", "peers"]);
+    ip.args(["link", "add", &name, "type", "veth", "peer", "name", &peer, "netns", &netns]);
     command::stdout_of(&mut ip)?;
     Ok(Ifindex::try_from(if_nametoindex(name.as_str())?)?)
 }

@@ -230,7 +230,7 @@ fn a_farm_has_as_many_pairs_as_asked_for() -> Result<()> {
     let farm = VethFarm::plant(&machine, 100)?;
     let ports = machine.run("ip", ["-oneline", "link", "show", "master", VethFarm::BRIDGE])?;
     assert_eq!(ports.lines().count(), farm.count(), "every host's end is a port of the bridge");
-    let index = farm.ifindex(99, Side::Host)?;
+    let index = farm.ifindex(99)?;
     assert!(ports.contains(&format!("{index}: farm-h99@")), "its index is {index}:\n{ports}");
     Ok(())
 }
