@@ -1,7 +1,12 @@
 //! Others' programs on the same interface: they stay, they go on deciding, and a hook that they
 //! hold is not taken from them.
 
-use std::{env, ffi::OsStr, thread};
+use std::{
+    env,
+    ffi::OsStr,
+    io::{self, Write as _},
+    thread,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{SchedClassifier, TcAttachType};
@@ -206,7 +211,7 @@ fn be_foreign(interface: &OsStr) -> Result<()> {
     program.load()?;
     program.attach(interface, TcAttachType::Ingress)?;
     program.attach(interface, TcAttachType::Egress)?;
-    println!("attached");
+    writeln!(io::stdout(), "attached")?;
     loop {
         thread::park();
     }

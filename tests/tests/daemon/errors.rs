@@ -21,6 +21,9 @@ const NEIGHBOUR: &str = "neighbour";
 /// `EX_DATAERR`.
 const BAD_DATA: i32 = 65;
 
+/// Something to try from somewhere; whether it worked.
+type Probe = fn(&Vantage<'_>, IpAddr) -> Result<bool>;
+
 /// Labels, and what the reason for closing says.
 type Case<'a> = (&'a [Label<'a>], &'a [&'a str]);
 
@@ -179,7 +182,6 @@ fn check_closed(scene: &Scene, name: &str) -> Result<()> {
     let engine = scene.engine();
     let (host, inside) = (engine.from_host(), engine.from_container(name)?);
     let ([own_v4, own_v6], [v4, v6]) = (scene.addresses(name)?, scene.addresses(NEIGHBOUR)?);
-    type Probe = fn(&Vantage<'_>, IpAddr) -> Result<bool>;
     let probes: [(&Vantage<'_>, IpAddr, Probe); 4] = [
         (&host, own_v4, http_works),
         (&host, own_v6, ping_works),
