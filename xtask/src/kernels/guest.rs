@@ -86,7 +86,7 @@ impl Guest {
         qemu.args(["-accel", "tcg", "-cpu", "max", "-m", "1024", "-nodefaults", "-no-reboot"]);
         qemu.args(["-display", "none", "-serial"]).arg(format!("file:{}", console.display()));
         qemu.args(["-serial", "stdio", "-kernel"]).arg(kernel).arg("-initrd").arg(initrd);
-        qemu.args(["-append", "console=ttyS0 panic=-1 loglevel=4"]);
+        qemu.args(["-append", "console=ttyS0 panic=-1 loglevel=7"]);
         let child = qemu.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
         child.map(Self).context("start qemu-system-x86_64")
     }

@@ -61,9 +61,10 @@ impl Release {
         (starts_with_a_digit && numbers.len() > 2).then(|| Self { numbers, name: name.to_owned() })
     }
 
-    /// The packages that may have it: one, or since 7.1 one for the image and one for the modules.
-    pub(super) fn packages(&self) -> [String; 3] {
-        [PREFIX, "linux-binary-", "linux-modules-"].map(|prefix| format!("{prefix}{}", self.name))
+    /// The packages that may have it: the first, or in newer releases of Debian all together.
+    pub(super) fn packages(&self) -> [String; 4] {
+        [PREFIX, "linux-base-", "linux-binary-", "linux-modules-"]
+            .map(|prefix| format!("{prefix}{}", self.name))
     }
 
     /// The version, such as 6.1.

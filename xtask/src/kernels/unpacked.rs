@@ -2,7 +2,6 @@
 
 use std::{
     ffi::OsStr,
-    fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
@@ -36,8 +35,11 @@ impl Unpacked {
         if !dir.join("lib").exists() {
             symlink("usr/lib", dir.join("lib")).context("link lib to usr/lib")?;
         }
-        let image = dir.join(format!("boot/vmlinuz-{release}"));
-        fs::metadata(&image).with_context(|| format!("find {}", image.display()))?;
+        // Where it is since the packages are more than one, and where it was before.
+        let images = [format!("lib/modules/{release}/vmlinuz"), format!("boot/vmlinuz-{release}")];
+        let image = images.iter().map(|image| dir.join(image)).find(|image| image.is_file());
+        let image =
+            image.with_context(|| format!("the packages have no {}", images.join(" or ")))?;
         let modules = modules(dir, &release.to_string())?;
         Ok(Self { image, modules })
     }
