@@ -13,6 +13,7 @@
 pub mod judge;
 pub mod maps;
 pub mod packet;
+mod verifier;
 
 #[doc(hidden)]
 pub use aya_ebpf;

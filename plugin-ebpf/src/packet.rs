@@ -1,10 +1,10 @@
 //! The frames of the two hooks, as the parser wants them.
 
-use core::hint::black_box;
-
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::programs::{TcContext, XdpContext};
 use plugin_common::packet::Frame;
+
+use crate::verifier::forget;
 
 /// A frame at XDP, read in place.
 pub struct XdpFrame<'a>(pub &'a XdpContext);
@@ -19,17 +19,6 @@ impl XdpFrame<'_> {
     #[expect(clippy::cast_possible_truncation, reason = "the kernel's field has 32 bits")]
     pub fn ifindex(&self) -> u32 {
         self.0.ingress_ifindex() as u32
-    }
-
-    /// The same number, of which the verifier no longer knows how it came about: to it, something
-    /// unknown with something unknown in it twice is unknown.
-    ///
-    /// It would follow the parser separately for every range that an offset can have, which in a
-    /// chain of extension headers is fifteen times the work.
-    #[inline(always)]
-    fn forget(&self, number: u32) -> u32 {
-        let unknown = self.0.rx_queue_index();
-        black_box(number ^ unknown) ^ unknown
     }
 }
 
@@ -48,7 +37,9 @@ impl Frame for XdpFrame<'_> {
 
     #[inline(always)]
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        let offset = self.forget(offset);
+        // The verifier would follow the parser for every range that an offset can have, which in a
+        // chain of extension headers is fifteen times the work.
+        let offset = forget(offset, self.0.rx_queue_index());
         if offset > MAX_OFFSET {
             return None;
         }
