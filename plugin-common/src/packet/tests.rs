@@ -1,3 +1,5 @@
+//! What the parser makes of frames. Whether that lets them pass is tested beside the verdict.
+
 use std::vec;
 use std::vec::Vec;
 

@@ -1,3 +1,5 @@
+//! The verdict over whole frames, by what they are said to be: the parser is on trial here too.
+
 use std::vec::Vec;
 
 use super::*;
