@@ -1,8 +1,12 @@
 //! Finding out which interfaces a container has. Asks the kernel, decides nothing.
 
+use std::collections::BTreeMap;
+
 use ebpf_netns::docker::NetworkMode;
 use ebpf_netns::veth::{self, VethError};
-use ebpf_netns::{ErrorClass, Link, Namespace, NamespaceError, Nsid, Rtnl, RtnlError, text};
+use ebpf_netns::{
+    ErrorClass, Ifindex, Link, Namespace, NamespaceError, Nsid, Rtnl, RtnlError, text,
+};
 use tracing::{debug, warn};
 
 use super::Engine;
@@ -22,8 +26,9 @@ impl Engine {
         for id in doubtful {
             let Some(container) = self.world.containers.get(&id) else { continue };
             let looked = look(&self.rtnl, &self.world, container);
-            if let Some(container) = self.world.containers.get_mut(&id) {
-                container.settle(looked);
+            let World { containers, veths, .. } = &mut self.world;
+            if let Some(container) = containers.get_mut(&id) {
+                container.settle(looked, veths);
             }
         }
     }
@@ -32,11 +37,11 @@ impl Engine {
 impl Watched {
     /// Takes what was seen. What could not be looked up stays as it was: a policy is not taken off
     /// because of an error.
-    fn settle(&mut self, looked: Result<Claim, String>) {
+    fn settle(&mut self, looked: Result<Claim, String>, veths: &BTreeMap<Ifindex, Link>) {
         self.doubtful = looked.is_err();
         match looked {
             Ok(claim) => {
-                self.claim = claim;
+                self.set_claim(claim, veths);
                 self.unseen = None;
             }
             Err(reason) => {

@@ -68,7 +68,8 @@ impl Engine {
                 return false;
             }
         }
-        if changed && !self.still_the_same(&wanted.pair) {
+        let astray = self.world.is_astray(ifindex);
+        if changed && !astray && !self.still_the_same(&wanted.pair) {
             self.release(ifindex);
             return true;
         }

@@ -1,6 +1,6 @@
 //! The engine's state as `status` tells it.
 
-use ebpf_netns::veth::Interface;
+use ebpf_netns::veth::{Interface, VethPair};
 use ebpf_netns::{Ifindex, Link};
 use plugin_common::presets::Presets;
 
@@ -11,6 +11,9 @@ use crate::plan::{Attachment, Hook, Outcome};
 use crate::status::{
     ContainerStatus, DockerStatus, HookStatus, HostSide, InterfaceStatus, State, Status,
 };
+
+/// What is to be known of an interface that is not where it was.
+const ASTRAY: &str = "the container's end was moved to another network namespace: the policy stays on the host's end";
 
 impl Engine {
     /// Everything, as it is now.
@@ -27,12 +30,13 @@ impl Engine {
     }
 
     fn container(&self, container: &Watched) -> ContainerStatus {
-        let interfaces: Vec<InterfaceStatus> = match &container.claim {
+        let mut interfaces: Vec<InterfaceStatus> = match &container.claim {
             Claim::Interfaces { interfaces, .. } => {
                 interfaces.iter().map(|interface| self.interface(container, interface)).collect()
             }
             Claim::Nothing | Claim::Host => Vec::new(),
         };
+        interfaces.extend(container.astray.iter().map(|pair| self.astray(container, pair)));
         let (state, reason) = sum_up(container, &interfaces);
         ContainerStatus {
             id: container.facts.id.clone(),
@@ -67,6 +71,12 @@ impl Engine {
                 }
             }
         }
+    }
+
+    fn astray(&self, container: &Watched, pair: &VethPair) -> InterfaceStatus {
+        let mut status = self.interface(container, &Interface::Veth(Box::new(pair.clone())));
+        status.notes.push(ASTRAY.to_owned());
+        status
     }
 
     fn enforced(

@@ -30,6 +30,9 @@ pub(super) struct Watched {
     /// What its labels say. They never change.
     pub policy: Result<LabelPolicy, LabelErrors>,
     pub claim: Claim,
+    /// Veths of its earlier claims whose other end went to another namespace. Who may move an
+    /// interface away is not rid of its policy by that.
+    pub astray: Vec<VethPair>,
     /// Why the last look failed; the claim is then the one before.
     pub unseen: Option<String>,
     /// Whether the claim has to be looked at again.
@@ -60,9 +63,13 @@ impl Claim {
         })
     }
 
+    fn has(&self, host: Ifindex) -> bool {
+        self.pairs().any(|pair| pair.host.index == host)
+    }
+
     fn concerns(&self, link: &Link) -> bool {
         let inside = matches!(self, Self::Interfaces { nsid, .. } if link.peer_nsid == Some(*nsid));
-        inside || self.pairs().any(|pair| pair.host.index == link.index)
+        inside || self.has(link.index)
     }
 }
 
@@ -103,6 +110,9 @@ impl World {
             .map(|link| (link.index, link))
             .collect();
         self.doubt(|_| true);
+        for container in self.containers.values_mut() {
+            container.astray.retain(|pair| self.veths.contains_key(&pair.host.index));
+        }
         for enforced in self.enforced.values_mut() {
             enforced.refusals.clear();
         }
@@ -119,7 +129,10 @@ impl World {
         if let Some(enforced) = self.enforced.get_mut(&link.index) {
             enforced.refusals.clear();
         }
-        let claimed = self.containers.values().any(|container| container.claim.concerns(link));
+        let claimed = self
+            .containers
+            .values()
+            .any(|container| container.claim.concerns(link) || container.uses(link.index));
         let elsewhere = link.peer_nsid.is_some();
         let known = self.veths.insert(link.index, link.clone());
         let moved = known.is_none_or(|known| {
@@ -133,10 +146,19 @@ impl World {
         elsewhere && moved && !claimed
     }
 
+    /// Whether a veth is one whose other end was moved away from the container it belonged to.
+    pub(super) fn is_astray(&self, host: Ifindex) -> bool {
+        let mut astray = self.containers.values().flat_map(|container| &container.astray);
+        astray.any(|pair| pair.host.index == host)
+    }
+
     /// Forgets a link; whether something of ours was attached to it.
     pub(super) fn link_removed(&mut self, ifindex: Ifindex) -> bool {
         self.veths.remove(&ifindex);
-        self.doubt(|claim| claim.pairs().any(|pair| pair.host.index == ifindex));
+        self.doubt(|claim| claim.has(ifindex));
+        for container in self.containers.values_mut() {
+            container.astray.retain(|pair| pair.host.index != ifindex);
+        }
         self.enforced.contains_key(&ifindex)
     }
 
@@ -155,12 +177,8 @@ impl World {
 
     /// Veths with a peer in another namespace that no container was found to have.
     pub(super) fn unclaimed(&self) -> impl Iterator<Item = &Link> {
-        let claimed: BTreeSet<Ifindex> = self
-            .containers
-            .values()
-            .flat_map(|container| container.claim.pairs())
-            .map(|pair| pair.host.index)
-            .collect();
+        let claimed: BTreeSet<Ifindex> =
+            self.containers.values().flat_map(Watched::pairs).map(|pair| pair.host.index).collect();
         self.veths
             .values()
             .filter(move |link| link.peer_nsid.is_some() && !claimed.contains(&link.index))
@@ -171,7 +189,7 @@ impl World {
         let mut wanted: BTreeMap<Ifindex, Option<Wanted>> =
             self.enforced.keys().map(|ifindex| (*ifindex, None)).collect();
         for container in self.containers.values() {
-            for pair in container.claim.pairs() {
+            for pair in container.pairs() {
                 let demand = container.demand();
                 let entry = wanted.entry(pair.host.index).or_default();
                 *entry = Some(match entry.take() {
@@ -189,9 +207,8 @@ impl World {
 
     /// The name of a container that uses an interface.
     pub(super) fn container_of(&self, ifindex: Ifindex) -> Option<&ContainerFacts> {
-        let uses =
-            |container: &&Watched| container.claim.pairs().any(|pair| pair.host.index == ifindex);
-        self.containers.values().find(uses).map(|container| &container.facts)
+        let mut containers = self.containers.values();
+        containers.find(|container| container.uses(ifindex)).map(|container| &container.facts)
     }
 }
 
@@ -206,7 +223,29 @@ impl Watched {
             let name = ebpf_netns::text::printable(&facts.name);
             tracing::error!(container = %name, %errors, "labels not understood: kept closed");
         }
-        Some(Self { facts, policy, claim: Claim::Nothing, unseen: None, doubtful: true })
+        let (claim, astray) = (Claim::Nothing, Vec::new());
+        Some(Self { facts, policy, claim, astray, unseen: None, doubtful: true })
+    }
+
+    /// The veths that its policy is on.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = &VethPair> {
+        self.claim.pairs().chain(&self.astray)
+    }
+
+    fn uses(&self, host: Ifindex) -> bool {
+        self.pairs().any(|pair| pair.host.index == host)
+    }
+
+    /// Takes a new claim. A veth of the old one is given up when the container turns out not to
+    /// have it, and kept when it is the veth's other end that went away.
+    pub(super) fn set_claim(&mut self, claim: Claim, veths: &BTreeMap<Ifindex, Link>) {
+        let moved = |pair: &&VethPair| {
+            let veth = veths.get(&pair.host.index);
+            veth.is_some_and(|veth| veth.peer_nsid != Some(pair.nsid))
+        };
+        let astray = self.pairs().filter(|pair| !claim.has(pair.host.index)).filter(moved);
+        self.astray = astray.cloned().collect();
+        self.claim = claim;
     }
 
     /// What this container demands of its interfaces.
@@ -316,6 +355,29 @@ mod tests {
         world.enforced.insert(index(10), Enforced::default());
         assert_eq!(world.set_links(vec![veth(11, 2, Some(1))]), [index(10)]);
         assert!(world.containers.values().all(|container| container.doubtful));
+    }
+
+    #[test]
+    fn a_veth_whose_other_end_is_moved_away_keeps_its_policy() {
+        let mut world = world(&[("a", "tc.policy", "drop-tcp")]);
+        world.link_changed(&veth(10, 2, Some(5)));
+        let World { containers, veths, .. } = &mut world;
+        let container = containers.get_mut("a").unwrap();
+        container.set_claim(Claim::Nothing, veths);
+        // Also after another look, and until it is gone.
+        container.set_claim(Claim::Nothing, veths);
+        assert!(matches!(world.wanted().get(&index(10)), Some(Some(_))), "{:?}", world.wanted());
+        assert!(world.is_astray(index(10)) && world.unclaimed().next().is_none());
+        world.link_removed(index(10));
+        assert!(world.wanted().is_empty(), "{:?}", world.wanted());
+    }
+
+    #[test]
+    fn a_veth_that_was_claimed_by_mistake_is_given_up() {
+        let mut world = world(&[("a", "tc.policy", "drop-tcp")]);
+        let World { containers, veths, .. } = &mut world;
+        containers.get_mut("a").unwrap().set_claim(Claim::Nothing, veths);
+        assert!(world.wanted().is_empty() && !world.is_astray(index(10)));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod coexistence;
 mod control;
 mod errors;
+mod escape;
 mod fragments;
 mod hooks;
 mod lifecycle;
