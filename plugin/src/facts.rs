@@ -29,8 +29,10 @@ pub struct ContainerFacts {
 pub enum Life {
     /// It runs, and its namespace can be opened.
     Placed(Place),
-    /// It does not run, or is just starting: Docker tells no namespace.
+    /// It runs, and Docker did not tell its namespace.
     Unplaced,
+    /// It does not run, or is just starting: Docker's list does not tell which.
+    Down,
 }
 
 /// Where a container's network namespace is to be found.

@@ -169,7 +169,7 @@ fn listed(summary: ContainerSummary) -> Option<Listed> {
         name: own_name(&names),
         labels,
         network: NetworkMode::from(mode.as_str()),
-        life: Life::Unplaced,
+        life: if alive { Life::Unplaced } else { Life::Down },
         endpoints: Vec::new(),
     };
     Some(Listed { facts, alive })
@@ -196,7 +196,10 @@ fn place(facts: &mut ContainerFacts, container: &Container) {
         .iter()
         .map(|network| Endpoint { network: network.name.clone(), mac: network.mac })
         .collect();
-    if container.state.is_alive() && (container.sandbox_key.is_some() || container.pid.is_some()) {
+    if !container.state.is_alive() {
+        // The description is younger than the list.
+        facts.life = Life::Down;
+    } else if container.sandbox_key.is_some() || container.pid.is_some() {
         facts.life = Life::Placed(Place {
             sandbox_key: container.sandbox_key.clone(),
             pid: container.pid,

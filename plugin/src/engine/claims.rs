@@ -59,7 +59,9 @@ fn look(rtnl: &Rtnl, world: &World, container: &Watched) -> Result<Claim, String
     match (&container.facts.network, &container.facts.life) {
         (NetworkMode::Host, _) => Ok(Claim::Host),
         (_, Life::Placed(place)) => placed(rtnl, place),
-        (_, Life::Unplaced) => unplaced(rtnl, world, container),
+        // The interfaces are another's, and stay when this one has ended.
+        (NetworkMode::Container(_), Life::Down) => Ok(Claim::Nothing),
+        (_, Life::Unplaced | Life::Down) => unplaced(rtnl, world, container),
     }
 }
 
