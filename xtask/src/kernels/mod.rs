@@ -36,7 +36,7 @@ use crate::ui;
 ///
 /// Takes the newest kernel that Debian has of each version (its cloud flavour), and boots it in
 /// qemu with the tests of tests/tests/attach.rs and the objects of plugin/bytecode, which bpftool
-/// loads there. Takes one to three minutes a kernel and is therefore no part of `cargo xtask
+/// loads there. Takes a minute or two a kernel and is therefore no part of `cargo xtask
 /// test`: run it after a change to the kernel programs or to how they are attached. What it
 /// downloads stays in target/kernels. Installs qemu when run as root; it needs no privilege
 /// otherwise, and no KVM.
