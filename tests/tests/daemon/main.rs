@@ -11,6 +11,7 @@ mod escape;
 mod fragments;
 mod hooks;
 mod lifecycle;
+mod log;
 mod lookup;
 mod modes;
 mod networks;
