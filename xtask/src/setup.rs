@@ -10,14 +10,14 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::ui;
 
 /// A program and the Debian package that has it.
-struct Need {
-    program: &'static str,
-    package: &'static str,
+pub(crate) struct Need {
+    pub(crate) program: &'static str,
+    pub(crate) package: &'static str,
 }
 
 const NEEDS: [Need; 17] = [
@@ -49,15 +49,23 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Installs what is missing.
 pub(crate) fn run() -> Result<()> {
-    let missing = missing_packages();
-    if missing.is_empty() {
-        ui::line("every program that is needed is here");
-    } else {
-        install(&missing)?;
-    }
+    provide(&NEEDS)?;
     if is_root() && !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
         mount_cgroups()?;
     }
+    Ok(())
+}
+
+/// Installs those of these programs that are missing.
+pub(crate) fn provide(needs: &[Need]) -> Result<()> {
+    let missing = missing_packages(needs);
+    if missing.is_empty() {
+        ui::line("every program that is needed is here");
+        return Ok(());
+    }
+    install(&missing)?;
+    let missing = missing_packages(needs);
+    ensure!(missing.is_empty(), "installed, but still missing: {}", missing.join(" "));
     Ok(())
 }
 
@@ -67,9 +75,9 @@ pub(crate) fn is_root() -> bool {
 }
 
 /// The packages of the programs that are not here, each once, in order.
-fn missing_packages() -> Vec<&'static str> {
+fn missing_packages(needs: &[Need]) -> Vec<&'static str> {
     let mut packages: Vec<_> =
-        NEEDS.iter().filter(|need| !is_here(need)).map(|need| need.package).collect();
+        needs.iter().filter(|need| !is_here(need)).map(|need| need.package).collect();
     packages.dedup();
     packages
 }
@@ -82,7 +90,8 @@ fn is_here(need: &Need) -> bool {
     }
 }
 
-fn find(program: &str) -> Option<PathBuf> {
+/// Where a program is, also where the path is an ordinary user's.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
@@ -107,17 +116,13 @@ fn install(packages: &[&str]) -> Result<()> {
     ui::run(&mut apt_get(&["update"]))?;
     ui::run(&mut apt_get(&[&["install", "--yes", "--no-install-recommends"], packages].concat()))?;
     // From Debian 13 on, the client is a package of its own.
-    if find("docker").is_none() {
+    if packages.contains(&"docker.io") && find("docker").is_none() {
         let install = ["install", "--yes", "--no-install-recommends", "docker-cli"];
         ui::run(&mut apt_get(&install))?;
     }
     if packages.contains(&"nginx-light") && find("systemctl").is_some() {
         // Nobody asked for a web server at the next boot.
         ui::run(Command::new("systemctl").args(["--quiet", "disable", "nginx.service"]))?;
-    }
-    let missing = missing_packages();
-    if !missing.is_empty() {
-        bail!("installed, but still missing: {}", missing.join(" "));
     }
     Ok(())
 }

@@ -14,9 +14,10 @@ use ebpf_netns_tests::command::stdout_of;
 use super::{
     archive::Archive,
     checks::{Check, Plan},
-    needs, report,
+    report,
     unpacked::{self, Unpacked},
 };
+use crate::setup;
 
 /// This machine's programs that the tests and the script run.
 const PROGRAMS: [&str; 5] = ["bpftool", "busybox", "ip", "kmod", "tc"];
@@ -53,7 +54,7 @@ pub(super) fn build(plan: &Plan, kernel: &Unpacked) -> Result<Vec<u8>> {
         archive.directory(Path::new(directory))?;
     }
     for name in PROGRAMS {
-        let program = needs::find(name).with_context(|| format!("there is no {name}"))?;
+        let program = setup::find(name).with_context(|| format!("there is no {name}"))?;
         let content = read(&program)?;
         add_program(&mut archive, &Path::new("/bin").join(name), &program, &content)?;
     }

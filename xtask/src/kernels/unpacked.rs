@@ -10,7 +10,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use ebpf_netns_tests::command::stdout_of;
 
-use super::{needs, release::Release};
+use super::release::Release;
+use crate::setup;
 
 /// What the tests need of the kernel: veths, and what TC is made of.
 const MODULES: [&str; 5] = ["veth", "sch_ingress", "cls_bpf", "cls_u32", "sch_tbf"];
@@ -48,7 +49,7 @@ impl Unpacked {
 /// The files of the modules and of those that they need; what is built in has none.
 fn modules(dir: &Path, release: &str) -> Result<Vec<PathBuf>> {
     let dir = dir.canonicalize().context("find the unpacked kernel")?;
-    let tool = |name| Command::new(needs::find(name).unwrap_or_else(|| name.into()));
+    let tool = |name| Command::new(setup::find(name).unwrap_or_else(|| name.into()));
     stdout_of(tool("depmod").arg("--basedir").arg(&dir).arg(release))?;
     let mut files: Vec<PathBuf> = Vec::new();
     for module in MODULES {
