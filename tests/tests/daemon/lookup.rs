@@ -17,7 +17,7 @@ use ebpf_netns_tests::{
 use serde_json::Value;
 
 use crate::scene::{
-    ECHO, LAN, Reach, Scene, check_no_ping, container, host_veth, link, wait_state,
+    ECHO, LAN, Reach, Scene, check_no_ping, container, host_veth, link, only_interface, wait_state,
 };
 
 #[test]
@@ -133,8 +133,7 @@ fn a_stolen_address_does_not_outlive_the_start() -> Result<()> {
     engine.gate().open()?;
     ensure!(starting.wait(DEADLINE)?.success(), "owner starts");
     let owner = wait_state(&daemon, "owner", State::Enforced)?;
-    let host = owner.interfaces.first().and_then(|interface| interface.host.clone());
-    let host = host.with_context(|| format!("it has a host-side veth: {owner:?}"))?;
+    let host = only_interface(&owner)?.host.as_ref().context("a host-side veth")?;
     assert_eq!(host.ifindex.get(), host_veth(&scene, "owner")?.1, "it is the owner's own");
     // Two ends with one address confuse the bridge; only the thief's policy is asked about.
     engine.docker(["rm", "--force", "owner"])?;

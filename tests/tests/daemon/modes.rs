@@ -4,7 +4,7 @@ use anyhow::Result;
 use ebpf_netns_plugin::status::State;
 use ebpf_netns_tests::{Daemon, privilege};
 
-use crate::scene::{Reach, Scene, at_once, hooks, only_interface, reach, wait_state};
+use crate::scene::{ECHO, Reach, Scene, at_once, hooks, only_interface, reach, wait_state};
 
 /// A network whose frames are too large for native XDP on a veth.
 const JUMBO: &str = "jumbo";
@@ -48,11 +48,15 @@ fn a_mode_is_used_as_asked_for_or_refused() -> Result<()> {
         Case { network: JUMBO, mode: Some("generic"), outcome: jumbo_generic },
         Case { network: JUMBO, mode: Some("native"), outcome: too_large },
     ];
-    at_once(cases.iter().map(|case| || check(&scene, &daemon, case)))?;
+    at_once(cases.iter().zip(ECHO..).map(|(case, port)| {
+        let (scene, daemon) = (&scene, &daemon);
+        move || check(scene, daemon, case, port)
+    }))?;
     Ok(())
 }
 
-fn check(scene: &Scene, daemon: &Daemon<'_>, case: &Case) -> Result<()> {
+/// `echo` is a port of its own, as the server's log is named after it.
+fn check(scene: &Scene, daemon: &Daemon<'_>, case: &Case, echo: u16) -> Result<()> {
     let Case { network, mode, outcome } = case;
     let name = format!("{network}-{}", mode.unwrap_or("unset"));
     let labels: Vec<_> = [("xdp.policy", "drop-tcp")]
@@ -62,8 +66,6 @@ fn check(scene: &Scene, daemon: &Daemon<'_>, case: &Case) -> Result<()> {
     scene.run_with(&name, &labels, &["--network", network])?;
     let to = scene.engine().addresses_on(&name, network)?.both()?;
     let (host, inside) = (scene.engine().from_host(), scene.engine().from_container(&name)?);
-    // A port for each, as logs are named after it.
-    let echo = 7800 + u16::try_from(name.len())?;
     match outcome {
         Outcome::Enforced { mode, note } => {
             let status = wait_state(daemon, &name, State::Enforced)?;
