@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use ebpf_netns::RtnlError;
 use ebpf_netns::docker::Endpoint;
@@ -11,6 +12,7 @@ use ebpf_netns::monitor::{LinkEvent, LinkMonitor, MonitorError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use crate::control::{self, ServerError};
@@ -20,6 +22,11 @@ use crate::event::Event;
 use crate::kernel::{Kernel, LoadError, PacketEvents};
 use crate::plan::TcFlavour;
 use crate::sweeper;
+
+/// How soon what failed is tried again.
+const TICK: Duration = Duration::from_secs(1);
+/// How soon link events are subscribed to again.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// What the daemon is told.
 #[derive(Clone, Debug)]
@@ -56,6 +63,9 @@ pub enum DaemonError {
         #[source]
         source: io::Error,
     },
+    /// A source of events ended by itself: a bug.
+    #[error("a source of events ended unexpectedly")]
+    SourceEnded,
     /// The engine ended by itself: a bug.
     #[error("the engine ended unexpectedly")]
     EngineEnded,
@@ -76,23 +86,27 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     let monitor = LinkMonitor::open()?;
     let engine = start_engine(kernel, options.tc, Arc::clone(&look), receiver)?;
 
-    let mut sources = JoinSet::new();
     let gone = Arc::new(Notify::new());
+    let mut sources = JoinSet::new();
     sources.spawn(watch_links(monitor, Arc::clone(&gone), events.clone()));
-    sources.spawn(async move { sweeper::run(&gone).await });
-    sources.spawn(watch_packets(packets, events.clone()));
-    sources.spawn(watch_docker(options.docker, look, events.clone()));
-    sources.spawn(serve(control, events.clone()));
+    sources.spawn(docker::watch(options.docker, look, events.clone()));
+    sources.spawn(tick(events.clone()));
+    // Enforcement goes on without these.
+    let mut helpers = JoinSet::new();
+    helpers.spawn(async move { sweeper::run(&gone).await });
+    helpers.spawn(watch_packets(packets, events.clone()));
+    helpers.spawn(serve(control, events.clone()));
     info!(socket = %options.control_socket.display(), "ready");
 
     let ended = tokio::select! {
         () = stop => Ok(()),
         Some(ended) = sources.join_next() => {
             error!(?ended, "a source ended");
-            Err(DaemonError::EngineEnded)
+            Err(DaemonError::SourceEnded)
         }
         () = events.closed() => Err(DaemonError::EngineEnded),
     };
+    helpers.shutdown().await;
     sources.shutdown().await;
     // The engine may have ended already.
     events.send(Event::Stop).await.ok();
@@ -143,13 +157,7 @@ async fn watch_links(mut monitor: LinkMonitor, gone: Arc<Notify>, events: mpsc::
             Ok(changes) => changes,
             Err(error) => {
                 warn!(%error, "link events failed: subscribing again");
-                match LinkMonitor::open() {
-                    Ok(fresh) => monitor = fresh,
-                    Err(error) => {
-                        error!(%error, "link events cannot be had");
-                        return;
-                    }
-                }
+                monitor = subscribe_again().await;
                 vec![LinkEvent::Overrun]
             }
         };
@@ -162,6 +170,23 @@ async fn watch_links(mut monitor: LinkMonitor, gone: Arc<Notify>, events: mpsc::
     }
 }
 
+async fn subscribe_again() -> LinkMonitor {
+    loop {
+        sleep(AGAIN).await;
+        match LinkMonitor::open() {
+            Ok(monitor) => return monitor,
+            Err(error) => error!(%error, "link events cannot be had: trying again"),
+        }
+    }
+}
+
+/// Lets the engine try again what failed.
+async fn tick(events: mpsc::Sender<Event>) {
+    while events.send(Event::Tick).await.is_ok() {
+        sleep(TICK).await;
+    }
+}
+
 /// Reports that the engine has no time for are dropped: enforcement comes first.
 async fn watch_packets(packets: PacketEvents, events: mpsc::Sender<Event>) {
     let sink = |record| {
@@ -170,10 +195,6 @@ async fn watch_packets(packets: PacketEvents, events: mpsc::Sender<Event>) {
     if let Err(error) = packets.forward(sink).await {
         error!(%error, "reports of packets cannot be read");
     }
-}
-
-async fn watch_docker(endpoint: Endpoint, look: Arc<Notify>, events: mpsc::Sender<Event>) {
-    docker::watch(endpoint, look, events).await;
 }
 
 async fn serve(control: control::Control, events: mpsc::Sender<Event>) {

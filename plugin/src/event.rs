@@ -18,6 +18,8 @@ pub enum Event {
     Packet(PacketRecord),
     /// Somebody wants to know.
     Status(oneshot::Sender<Status>),
+    /// Time has passed: what failed is tried again.
+    Tick,
     /// End.
     Stop,
 }

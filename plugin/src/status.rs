@@ -57,10 +57,10 @@ pub enum State {
     Idle,
     /// The policy stands.
     Enforced,
-    /// The policy stands on no interface, since the host has no end of them.
-    Unenforceable,
     /// Nothing passes.
     Closed,
+    /// The policy stands on no interface, since the host has no end of them.
+    Unenforceable,
     /// It could not be closed, and should have been.
     Open,
     /// Its interfaces could not be looked up.

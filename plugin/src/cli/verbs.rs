@@ -146,6 +146,8 @@ impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Daemon(DaemonError::Load(LoadError::NotPermitted)) => exit::NOT_PERMITTED,
+            // The verifier's refusal is an EACCES too.
+            Self::Daemon(DaemonError::Load(_)) => exit::FAILED,
             Self::Daemon(error) if is_permission(error) => exit::NOT_PERMITTED,
             Self::Daemon(_) | Self::Output(_) => exit::FAILED,
             Self::Client(error) => error.exit_code(),

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -87,10 +87,11 @@ pub fn bind(path: &Path) -> Result<Control, ServerError> {
         }
     }
     // The lock is ours: a socket that is still there is a dead daemon's.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(failed("remove", path)(error));
+    match fs::symlink_metadata(path) {
+        Ok(there) if there.file_type().is_socket() => {
+            fs::remove_file(path).map_err(failed("remove", path))?;
         }
+        // Anything else is somebody's: binding refuses it.
         _ => {}
     }
     let listener = UnixListener::bind(path).map_err(failed("listen at", path))?;

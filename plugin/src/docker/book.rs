@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, NetworkInspect};
 use bollard::query_parameters::ListContainersOptionsBuilder;
 use ebpf_netns::docker::{Container, Docker, DockerError, NetworkMode};
 use futures_util::{StreamExt as _, stream};
@@ -36,8 +36,12 @@ pub(super) enum Hint {
 /// What Docker said.
 #[derive(Default)]
 pub(super) struct Book {
+    /// The containers that have labels of ours.
+    listed: Vec<Listed>,
     /// Running containers as they were last described.
     described: HashMap<String, Container>,
+    /// Those of them that may have changed since; they are good until they are described again.
+    stale: HashSet<String>,
     /// Interfaces of containers that are starting.
     starting: HashMap<String, Vec<Endpoint>>,
     networks_changed: bool,
@@ -45,19 +49,19 @@ pub(super) struct Book {
 }
 
 impl Book {
-    /// Forgets what a hint puts in doubt.
+    /// Notes what a hint puts in doubt.
     pub(super) fn note(&mut self, hint: Hint) {
         match hint {
             Hint::Container(id) => {
-                self.described.remove(&id);
+                self.stale.insert(id);
             }
             Hint::Endpoint(id) => {
-                self.described.remove(&id);
+                self.stale.insert(id);
                 self.networks_changed = true;
             }
             Hint::Networks => self.networks_changed = true,
             Hint::Everything => {
-                self.described.clear();
+                self.stale.extend(self.described.keys().cloned());
                 self.networks_changed = true;
             }
         }
@@ -69,50 +73,62 @@ impl Book {
     }
 
     /// The containers that have labels of ours, all of them, in the order of their ids.
-    pub(super) async fn refresh(
-        &mut self,
-        docker: &Docker,
-    ) -> Result<Vec<ContainerFacts>, DockerError> {
-        let mut containers: Vec<Listed> = list(docker).await?;
-        let ids: HashSet<&str> = containers.iter().map(|listed| listed.facts.id.as_str()).collect();
-        self.described.retain(|id, _| ids.contains(id.as_str()));
-        self.starting.retain(|id, _| ids.contains(id.as_str()));
-        self.describe(docker, &containers).await;
-        let waiting =
-            containers.iter().any(|listed| !self.described.contains_key(&listed.facts.id));
-        if std::mem::take(&mut self.networks_changed) && waiting {
-            self.starting = endpoints(docker).await?;
-        }
-        for Listed { facts, alive } in &mut containers {
+    pub(super) fn facts(&self) -> Vec<ContainerFacts> {
+        let complete = |Listed { facts, alive }: &Listed| {
+            let mut facts = facts.clone();
             match self.described.get(&facts.id).filter(|_| *alive) {
-                Some(container) => place(facts, container),
+                Some(container) => place(&mut facts, container),
                 None => {
                     facts.endpoints = self.starting.get(&facts.id).cloned().unwrap_or_default();
                 }
             }
-        }
-        Ok(containers.into_iter().map(|listed| listed.facts).collect())
+            facts
+        };
+        self.listed.iter().map(complete).collect()
     }
 
-    /// Has every running container described that is not yet.
-    async fn describe(&mut self, docker: &Docker, containers: &[Listed]) {
-        let missing: Vec<String> = containers
+    /// Asks what never waits for a container's lock, which Docker holds while it starts one: which
+    /// containers there are, and the addresses of those that are starting.
+    pub(super) async fn list(&mut self, docker: &Docker) -> Result<(), DockerError> {
+        self.listed = list(docker).await?;
+        let ids: HashSet<&str> = self.listed.iter().map(|one| one.facts.id.as_str()).collect();
+        self.described.retain(|id, _| ids.contains(id.as_str()));
+        self.starting.retain(|id, _| ids.contains(id.as_str()));
+        self.stale.retain(|id| ids.contains(id.as_str()));
+        let waiting =
+            self.listed.iter().any(|one| !self.described.contains_key(&one.facts.id) || !one.alive);
+        if std::mem::take(&mut self.networks_changed) && waiting {
+            self.starting = endpoints(docker).await?;
+        }
+        Ok(())
+    }
+
+    /// Has every running container described that is not, or may have changed; whether there was
+    /// any.
+    pub(super) async fn describe(&mut self, docker: &Docker) -> bool {
+        let asked: Vec<String> = self
+            .listed
             .iter()
-            .filter(|listed| listed.alive && !self.described.contains_key(&listed.facts.id))
-            .map(|listed| listed.facts.id.clone())
+            .filter(|one| one.alive)
+            .map(|one| one.facts.id.clone())
+            .filter(|id| self.stale.contains(id) || !self.described.contains_key(id))
             .collect();
-        let answers: Vec<_> = stream::iter(missing)
+        let any = !asked.is_empty();
+        let answers: Vec<_> = stream::iter(asked)
             .map(|id| inspect(docker.clone(), id))
             .buffer_unordered(AT_ONCE)
             .collect()
             .await;
         self.incomplete = false;
-        for answer in answers {
+        for (id, answer) in answers {
             match answer {
                 Ok(Ok(container)) => {
-                    self.described.insert(container.id.clone(), container);
+                    self.stale.remove(&id);
+                    self.described.insert(id, container);
                 }
-                Ok(Err(DockerError::NotFound { .. })) => {}
+                Ok(Err(DockerError::NotFound { .. })) => {
+                    self.described.remove(&id);
+                }
                 Ok(Err(error)) => {
                     debug!(%error, "a container could not be inspected; trying again");
                     self.incomplete = true;
@@ -120,11 +136,15 @@ impl Book {
                 Err(_elapsed) => self.incomplete = true,
             }
         }
+        any
     }
 }
 
-async fn inspect(docker: Docker, id: String) -> Result<Result<Container, DockerError>, Elapsed> {
-    timeout(INSPECT, docker.inspect(&id)).await
+type Answer = Result<Result<Container, DockerError>, Elapsed>;
+
+async fn inspect(docker: Docker, id: String) -> (String, Answer) {
+    let answer = timeout(INSPECT, docker.inspect(&id)).await;
+    (id, answer)
 }
 
 /// A container of the list.
@@ -210,15 +230,20 @@ fn place(facts: &mut ContainerFacts, container: &Container) {
 
 /// The interfaces of every container, from the networks: answered also while a container starts.
 async fn endpoints(docker: &Docker) -> Result<HashMap<String, Vec<Endpoint>>, DockerError> {
-    let client = docker.client();
-    let networks = client
+    let networks = docker
+        .client()
         .list_networks(None)
         .await
         .map_err(|source| docker.failed("list networks", source))?;
+    let ids: Vec<String> = networks.into_iter().filter_map(|network| network.id).collect();
+    let answers: Vec<_> = stream::iter(ids)
+        .map(|id| inspect_network(docker.clone(), id))
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
     let mut found: HashMap<String, Vec<Endpoint>> = HashMap::new();
-    for id in networks.into_iter().filter_map(|network| network.id) {
-        // One that was removed meanwhile has no container on it.
-        let Ok(network) = client.inspect_network(&id, None).await else { continue };
+    // One that was removed meanwhile has no container on it.
+    for network in answers.into_iter().flatten() {
         let name = network.name.unwrap_or_default();
         for (container, endpoint) in network.containers.unwrap_or_default() {
             let mac = endpoint.mac_address.and_then(|mac| mac.parse().ok());
@@ -226,6 +251,10 @@ async fn endpoints(docker: &Docker) -> Result<HashMap<String, Vec<Endpoint>>, Do
         }
     }
     Ok(found)
+}
+
+async fn inspect_network(docker: Docker, id: String) -> Option<NetworkInspect> {
+    docker.client().inspect_network(&id, None).await.ok()
 }
 
 #[cfg(test)]

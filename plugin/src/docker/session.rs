@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bollard::errors::Error as BollardError;
 use bollard::models::{EventMessage, EventMessageTypeEnum};
 use bollard::query_parameters::EventsOptionsBuilder;
-use ebpf_netns::docker::{Docker, Endpoint, connect_to};
+use ebpf_netns::docker::{Docker, DockerError, Endpoint, connect_to};
 use futures_util::{Stream, StreamExt as _};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::book::{Book, Hint};
 use crate::error::chain;
@@ -18,6 +18,8 @@ use crate::event::{DockerNews, Event};
 
 /// How often everything is looked at again, whatever the events say.
 const RECONCILE: Duration = Duration::from_secs(30);
+/// How long a whole look may take: the client bounds the time until an answer begins, not its end.
+const ANSWER: Duration = Duration::from_secs(30);
 /// How soon a container that could not be inspected is tried again.
 const RETRY: Duration = Duration::from_millis(250);
 /// Hints that wait to be read; beyond, Docker has to wait.
@@ -63,14 +65,13 @@ async fn observe(
     let mut tick = interval(RECONCILE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick.reset();
+    let mut end: fn(String) -> End = End::NeverBegan;
     loop {
-        match book.refresh(docker).await {
-            Ok(containers) => {
-                if engine.send(Event::Docker(DockerNews::Containers(containers))).await.is_err() {
-                    return End::Unheard;
-                }
-            }
-            Err(error) => return End::Lost(chain(&error)),
+        match timeout(ANSWER, look_again(&mut book, docker, engine)).await {
+            Ok(Ok(())) => end = End::Lost,
+            Ok(Err(Trouble::Unheard)) => return End::Unheard,
+            Ok(Err(Trouble::Docker(error))) => return end(chain(&error)),
+            Err(_elapsed) => return end("Docker does not finish its answers".to_owned()),
         }
         tokio::select! {
             hint = hints.recv() => {
@@ -85,6 +86,31 @@ async fn observe(
             _ = tick.tick() => book.note(Hint::Everything),
         }
     }
+}
+
+/// Why another look failed.
+enum Trouble {
+    Docker(DockerError),
+    Unheard,
+}
+
+/// Lists and tells, and tells again what takes longer to learn: nobody who starts has to wait until
+/// those who run are described.
+async fn look_again(
+    book: &mut Book,
+    docker: &Docker,
+    engine: &mpsc::Sender<Event>,
+) -> Result<(), Trouble> {
+    let tell = |facts| async {
+        let news = Event::Docker(DockerNews::Containers(facts));
+        engine.send(news).await.map_err(|_closed| Trouble::Unheard)
+    };
+    book.list(docker).await.map_err(Trouble::Docker)?;
+    tell(book.facts()).await?;
+    if book.describe(docker).await {
+        tell(book.facts()).await?;
+    }
+    Ok(())
 }
 
 /// Turns events into hints until the stream ends; returns why it did.

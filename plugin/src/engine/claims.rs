@@ -1,13 +1,13 @@
 //! Finding out which interfaces a container has. Asks the kernel, decides nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ebpf_netns::docker::NetworkMode;
 use ebpf_netns::veth::{self, VethError};
 use ebpf_netns::{
     ErrorClass, Ifindex, Link, Namespace, NamespaceError, Nsid, Rtnl, RtnlError, text,
 };
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::Engine;
 use super::world::{Claim, Watched, World};
@@ -58,7 +58,11 @@ impl Watched {
 fn look(rtnl: &Rtnl, world: &World, container: &Watched) -> Result<Claim, String> {
     match (&container.facts.network, &container.facts.life) {
         (NetworkMode::Host, _) => Ok(Claim::Host),
-        (_, Life::Placed(place)) => placed(rtnl, place),
+        (_, Life::Placed(place)) => match placed(rtnl, place)? {
+            // What Docker told is of an earlier run, or of another machine.
+            Claim::Nothing => unplaced(rtnl, world, container),
+            claim => Ok(claim),
+        },
         // The interfaces are another's, and stay when this one has ended.
         (NetworkMode::Container(_), Life::Down) => Ok(Claim::Nothing),
         (_, Life::Unplaced | Life::Down) => unplaced(rtnl, world, container),
@@ -97,17 +101,21 @@ fn starting(rtnl: &Rtnl, world: &World, endpoints: &[Endpoint]) -> Result<Claim,
     if endpoints.is_empty() {
         return Ok(Claim::Nothing);
     }
-    let mut nsids = world
-        .unclaimed()
-        .filter_map(|veth| Some((veth, peer(rtnl, veth)?)))
-        .filter(|(_, peer)| endpoints.iter().any(|own| own.mac.is_some() && own.mac == peer.mac))
-        .filter_map(|(veth, _)| veth.peer_nsid);
-    let Some(nsid) = nsids.next() else { return Ok(Claim::Nothing) };
-    if nsids.any(|other| other != nsid) {
-        debug!("two namespaces have an interface with one address: waiting until Docker tells");
-        return Ok(Claim::Nothing);
+    let mut nsids = BTreeSet::new();
+    for veth in world.unclaimed() {
+        let mac = peer(rtnl, veth)?.and_then(|peer| peer.mac);
+        if mac.is_some() && endpoints.iter().any(|own| own.mac == mac) {
+            nsids.extend(veth.peer_nsid);
+        }
     }
-    in_namespace(rtnl, nsid)
+    match nsids.pop_first() {
+        None => Ok(Claim::Nothing),
+        Some(nsid) if nsids.is_empty() => in_namespace(rtnl, nsid),
+        Some(_) => {
+            warn!(?endpoints, "two namespaces have this address: waiting until Docker tells whose");
+            Ok(Claim::Nothing)
+        }
+    }
 }
 
 fn in_namespace(rtnl: &Rtnl, nsid: Nsid) -> Result<Claim, String> {
@@ -117,8 +125,14 @@ fn in_namespace(rtnl: &Rtnl, nsid: Nsid) -> Result<Claim, String> {
         .or_else(Failure::into_claim)
 }
 
-fn peer(rtnl: &Rtnl, veth: &Link) -> Option<Link> {
-    rtnl.link_in(veth.peer_nsid?, veth.peer_index?).ok().flatten()
+/// The other end of a veth, if it still is where it was.
+fn peer(rtnl: &Rtnl, veth: &Link) -> Result<Option<Link>, String> {
+    let (Some(nsid), Some(index)) = (veth.peer_nsid, veth.peer_index) else { return Ok(None) };
+    match rtnl.link_in(nsid, index).map_err(Failure::from) {
+        Ok(peer) => Ok(peer),
+        Err(Failure::Host | Failure::Gone) => Ok(None),
+        Err(Failure::Other(reason)) => Err(reason),
+    }
 }
 
 /// Why interfaces could not be looked up.

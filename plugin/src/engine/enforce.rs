@@ -7,7 +7,7 @@ use tracing::{debug, error, info, warn};
 use super::Engine;
 use super::world::Wanted;
 use crate::kernel::Refusal;
-use crate::plan::{Attachment, Choice, Hook, Outcome, Step, Target, choose, steps};
+use crate::plan::{Attachment, Choice, Hook, Outcome, Step, Target, TcFlavour, choose, steps};
 
 /// More often than this nothing can be refused for one interface: each way is tried once.
 const ATTEMPTS: usize = 10;
@@ -55,29 +55,54 @@ impl Engine {
                 return true;
             }
             Err(Stopped::Failed(refusal)) => {
-                let interface = text::printable(&wanted.pair.host.name);
-                error!(%ifindex, %interface, %refusal, "could not be brought up to date");
+                self.settle(
+                    wanted,
+                    Choice {
+                        target: choice.target,
+                        outcome: Outcome::Open(refusal.to_string()),
+                        notes: Vec::new(),
+                    },
+                );
                 return true;
             }
             Err(Stopped::Refused(hook, attachment, refusal)) => {
-                let interface = text::printable(&wanted.pair.host.name);
-                warn!(%ifindex, %interface, %refusal, "refused: trying the next way");
-                if let Some(known) = self.world.enforced.get_mut(&ifindex) {
-                    known.refusals.insert((hook, attachment), refusal.to_string());
-                }
+                self.note_refusal(wanted, (hook, attachment), &refusal);
                 return false;
             }
         }
         let astray = self.world.is_astray(ifindex);
-        if changed && !astray && !self.still_the_same(&wanted.pair) {
+        if changed && !astray && self.belongs_elsewhere(&wanted.pair) {
             self.release(ifindex);
             return true;
         }
-        announce(wanted, &choice);
-        if let Some(known) = self.world.enforced.get_mut(&ifindex) {
+        self.settle(wanted, choice);
+        true
+    }
+
+    /// Keeps what became of an interface, and tells it if that is new. What failed is not what was
+    /// chosen, and so is tried again.
+    fn settle(&mut self, wanted: &Wanted, choice: Choice) {
+        let known = self.world.enforced.entry(wanted.pair.host.index).or_default();
+        if known.choice.as_ref() != Some(&choice) {
+            announce(wanted, &choice);
             known.choice = Some(choice);
         }
-        true
+    }
+
+    /// Keeps a refusal, so that the next way is tried, and tells it once.
+    fn note_refusal(&mut self, wanted: &Wanted, way: (Hook, Attachment), refusal: &Refusal) {
+        let interface = text::printable(&wanted.pair.host.name);
+        if refusal.is_of_the_kernel() && self.tc == TcFlavour::Auto {
+            info!(%refusal, "using clsact from now on");
+            self.tc = TcFlavour::Clsact;
+        }
+        let known = self.world.enforced.entry(wanted.pair.host.index).or_default();
+        let sentence = refusal.to_string();
+        if known.told.get(&way) != Some(&sentence) {
+            warn!(%interface, %refusal, "refused: trying the next way");
+            known.told.insert(way, sentence.clone());
+        }
+        known.refusals.insert(way, sentence);
     }
 
     /// Carries out steps in order, keeping account of each; stops at the first that fails.
@@ -124,20 +149,17 @@ impl Engine {
         }
     }
 
-    /// An index may have come to name another interface between looking and attaching.
-    fn still_the_same(&self, pair: &VethPair) -> bool {
-        match veth::verify(&self.rtnl, pair) {
-            Ok(_) => true,
-            Err(error) => {
-                let interface = text::printable(&pair.host.name);
-                if error.class() == ErrorClass::Gone {
-                    debug!(%interface, %error, "changed while it was attached to: undone");
-                } else {
-                    warn!(%interface, %error, "could not be verified after attaching: undone");
-                }
-                false
-            }
+    /// An index may have come to name another interface between looking and attaching. When that
+    /// cannot be found out, what was attached stays.
+    fn belongs_elsewhere(&self, pair: &VethPair) -> bool {
+        let Err(error) = veth::verify(&self.rtnl, pair) else { return false };
+        let interface = text::printable(&pair.host.name);
+        if error.class() == ErrorClass::Gone {
+            debug!(%interface, %error, "changed while it was attached to: undone");
+            return true;
         }
+        warn!(%interface, %error, "could not be verified after attaching: kept");
+        false
     }
 
     /// Takes everything of ours off an interface.

@@ -66,6 +66,7 @@ impl Engine {
                     Some(Event::Links(changes)) => self.links_changed(changes),
                     Some(Event::Packet(record)) => packets::log(&record, &self.world),
                     Some(Event::Status(reply)) => asked.push(reply),
+                    Some(Event::Tick) => {}
                     Some(Event::Stop) => stop = true,
                     None => break,
                 }

@@ -6,6 +6,7 @@ use plugin_common::presets::Presets;
 
 use super::Engine;
 use super::world::{Claim, Enforced, Watched};
+use crate::facts::Life;
 use crate::labels::format_presets;
 use crate::plan::{Attachment, Hook, Outcome};
 use crate::status::{
@@ -14,6 +15,9 @@ use crate::status::{
 
 /// What is to be known of an interface that is not where it was.
 const ASTRAY: &str = "the container's end was moved to another network namespace: the policy stays on the host's end";
+
+/// What is to be known of a container that runs where it cannot be found.
+const NOT_HERE: &str = "Docker says that it runs, but its network namespace is not found here: is Docker on this machine, and does the daemon see its /proc and its mounts?";
 
 impl Engine {
     /// Everything, as it is now.
@@ -154,6 +158,11 @@ fn sum_up(container: &Watched, interfaces: &[InterfaceStatus]) -> (State, Option
     }
     match interfaces.iter().max_by_key(|interface| interface.state) {
         Some(worst) => (worst.state, worst.reason.clone()),
+        None if matches!(container.facts.life, Life::Placed(_))
+            && container.claim == Claim::Nothing =>
+        {
+            (State::Unknown, Some(NOT_HERE.to_owned()))
+        }
         None => match &container.policy {
             Ok(_) => (State::Idle, None),
             Err(errors) => (State::Closed, Some(errors.to_string())),

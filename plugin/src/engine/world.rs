@@ -29,6 +29,8 @@ pub(super) struct Watched {
     pub facts: ContainerFacts,
     /// What its labels say. They never change.
     pub policy: Result<LabelPolicy, LabelErrors>,
+    /// What follows for its interfaces.
+    pub demand: Demand,
     pub claim: Claim,
     /// Veths of its earlier claims whose other end went to another namespace. Who may move an
     /// interface away is not rid of its policy by that.
@@ -78,6 +80,8 @@ impl Claim {
 pub(super) struct Enforced {
     pub current: Target,
     pub refusals: Refusals,
+    /// Refusals that were told, so that each is told once.
+    pub told: Refusals,
     pub choice: Option<Choice>,
 }
 
@@ -129,10 +133,12 @@ impl World {
         if let Some(enforced) = self.enforced.get_mut(&link.index) {
             enforced.refusals.clear();
         }
-        let claimed = self
-            .containers
-            .values()
-            .any(|container| container.claim.concerns(link) || container.uses(link.index));
+        // The id of a namespace that is gone may be another's now: a claim counts while it stands.
+        let stands = |claim: &Claim| claim.pairs().any(|pair| self.still_stands(pair));
+        let claimed = self.containers.values().any(|container| {
+            let claim = &container.claim;
+            container.uses(link.index) || claim.concerns(link) && stands(claim)
+        });
         let elsewhere = link.peer_nsid.is_some();
         let known = self.veths.insert(link.index, link.clone());
         let moved = known.is_none_or(|known| {
@@ -190,7 +196,7 @@ impl World {
             self.enforced.keys().map(|ifindex| (*ifindex, None)).collect();
         for container in self.containers.values() {
             for pair in container.pairs() {
-                let demand = container.demand();
+                let demand = container.demand.clone();
                 let entry = wanted.entry(pair.host.index).or_default();
                 *entry = Some(match entry.take() {
                     Some(other) => Wanted { demand: other.demand.and(demand), ..other },
@@ -223,8 +229,12 @@ impl Watched {
             let name = ebpf_netns::text::printable(&facts.name);
             tracing::error!(container = %name, %errors, "labels not understood: kept closed");
         }
+        let demand = match &policy {
+            Ok(policy) => Demand::Enforce(Rules::from(policy)),
+            Err(errors) => Demand::Close(errors.to_string()),
+        };
         let (claim, astray) = (Claim::Nothing, Vec::new());
-        Some(Self { facts, policy, claim, astray, unseen: None, doubtful: true })
+        Some(Self { facts, policy, demand, claim, astray, unseen: None, doubtful: true })
     }
 
     /// The veths that its policy is on.
@@ -236,24 +246,21 @@ impl Watched {
         self.pairs().any(|pair| pair.host.index == host)
     }
 
-    /// Takes a new claim. A veth of the old one is given up when the container turns out not to
-    /// have it, and kept when it is the veth's other end that went away.
+    /// Takes a new claim. A veth of the old one is given up when the container turns out to be
+    /// elsewhere, and kept for as long as it is there when its other end went away: the container
+    /// may be moving it about, and what was told of the veth may be older than the claim.
     pub(super) fn set_claim(&mut self, claim: Claim, veths: &BTreeMap<Ifindex, Link>) {
+        let same = match &claim {
+            Claim::Interfaces { nsid, .. } => Some(*nsid),
+            Claim::Nothing | Claim::Host => None,
+        };
         let moved = |pair: &&VethPair| {
             let veth = veths.get(&pair.host.index);
-            veth.is_some_and(|veth| veth.peer_nsid != Some(pair.nsid))
+            veth.is_some_and(|veth| same == Some(pair.nsid) || veth.peer_nsid != Some(pair.nsid))
         };
         let astray = self.pairs().filter(|pair| !claim.has(pair.host.index)).filter(moved);
         self.astray = astray.cloned().collect();
         self.claim = claim;
-    }
-
-    /// What this container demands of its interfaces.
-    pub(super) fn demand(&self) -> Demand {
-        match &self.policy {
-            Ok(policy) => Demand::Enforce(Rules::from(policy)),
-            Err(errors) => Demand::Close(errors.to_string()),
-        }
     }
 }
 

@@ -45,10 +45,19 @@ impl Kernel {
             Attachment::Tcx => self.attach_tcx(hook, &interface.name),
             Attachment::Clsact => self.attach_clsact(hook, interface),
         };
+        let attached = attached.and_then(|link| match self.name_of(interface.index) {
+            Some(name) if name == interface.name => Ok(link),
+            // aya attaches at TC by name, which may have become another's: the link is dropped.
+            _ => Err(Refusal::gone(&interface.name).into()),
+        });
         attached.map_err(|error| {
             let holder = interface.xdp.map(|xdp| query::describe(xdp.program_id));
             Refusal::explain(&error, &Attempt { attachment, interface, holder: holder.as_deref() })
         })
+    }
+
+    fn name_of(&self, ifindex: Ifindex) -> Option<String> {
+        self.rtnl.link(ifindex).ok().flatten().map(|link| link.name)
     }
 
     fn attach_xdp(&mut self, ifindex: Ifindex, mode: XdpMode) -> Result<Link, AttachError> {

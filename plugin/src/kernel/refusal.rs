@@ -14,6 +14,7 @@ use crate::plan::Attachment;
 pub struct Refusal {
     sentence: String,
     gone: bool,
+    of_the_kernel: bool,
 }
 
 /// What was tried.
@@ -27,13 +28,25 @@ pub(super) struct Attempt<'a> {
 
 impl Refusal {
     pub(crate) fn new(sentence: String) -> Self {
-        Self { sentence, gone: false }
+        Self { sentence, gone: false, of_the_kernel: false }
+    }
+
+    /// The interface went away meanwhile.
+    pub(super) fn gone(name: &str) -> Self {
+        let sentence = format!("{}: the interface is gone", text::printable(name));
+        Self { sentence, gone: true, of_the_kernel: false }
     }
 
     /// Whether the interface went away meanwhile, which is nobody's fault.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         self.gone
+    }
+
+    /// Whether it is this kernel that never takes it, on whatever interface.
+    #[must_use]
+    pub fn is_of_the_kernel(&self) -> bool {
+        self.of_the_kernel
     }
 
     pub(super) fn explain(error: &AttachError, attempt: &Attempt<'_>) -> Self {
@@ -44,6 +57,8 @@ impl Refusal {
                 Self {
                     sentence: sentence(errno, &error.to_string(), attempt),
                     gone: errno == Some(Errno::ENODEV),
+                    of_the_kernel: errno == Some(Errno::EINVAL)
+                        && attempt.attachment == Attachment::Tcx,
                 }
             }
         }
@@ -85,7 +100,9 @@ fn sentence(errno: Option<Errno>, detail: &str, attempt: &Attempt<'_>) -> String
     let what = word(attachment);
     match (errno, attachment) {
         (Some(Errno::EPERM | Errno::EACCES), _) => {
-            format!("{what} on {name}: not permitted: the daemon needs CAP_BPF and CAP_NET_ADMIN")
+            format!(
+                "{what} on {name}: not permitted: the daemon needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+            )
         }
         (Some(Errno::ENODEV), _) => format!("{what} on {name}: the interface is gone"),
         (

@@ -121,20 +121,30 @@ fn did_you_mean(f: &mut fmt::Formatter<'_>, suggestion: Option<&str>) -> fmt::Re
 
 /// Everything that is wrong with the labels of one container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LabelErrors(pub(super) Vec<LabelError>);
+pub struct LabelErrors {
+    told: Vec<LabelError>,
+    more: usize,
+}
 
-impl LabelErrors {
-    /// The errors, in the order of their keys.
-    pub fn iter(&self) -> impl Iterator<Item = &LabelError> {
-        self.0.iter()
+/// How many errors of one container are told; the rest are counted.
+const TOLD: usize = 16;
+
+impl From<Vec<LabelError>> for LabelErrors {
+    fn from(mut told: Vec<LabelError>) -> Self {
+        let more = told.len().saturating_sub(TOLD);
+        told.truncate(TOLD);
+        Self { told, more }
     }
 }
 
 impl fmt::Display for LabelErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, error) in self.0.iter().enumerate() {
+        for (position, error) in self.told.iter().enumerate() {
             let separator = if position == 0 { "" } else { "; " };
             write!(f, "{separator}{error}")?;
+        }
+        if self.more > 0 {
+            write!(f, "; and {} more", self.more)?;
         }
         Ok(())
     }

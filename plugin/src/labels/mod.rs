@@ -91,13 +91,13 @@ pub fn parse(labels: &BTreeMap<String, String>) -> Result<Option<LabelPolicy>, L
     }
     match fields.into_policy() {
         Ok(policy) if errors.is_empty() => Ok(policy),
-        Ok(_) => Err(LabelErrors(errors)),
+        Ok(_) => Err(errors.into()),
         Err(missing) => {
             // A policy that is there and does not parse explains the modifier that lacks it.
             if errors.is_empty() {
                 errors.extend(missing);
             }
-            Err(LabelErrors(errors))
+            Err(errors.into())
         }
     }
 }
@@ -367,6 +367,13 @@ mod tests {
         refuses(&[("xdp.policy", &"x".repeat(1 << 20))], &["4096 bytes"]);
         let key = format!("xdp.{}", "x".repeat(300));
         refuses(&[(&key, "drop-tcp")], &["256 bytes"]);
+    }
+
+    #[test]
+    fn a_flood_of_errors_is_counted_and_not_repeated() {
+        let many: Vec<String> = (0..1000).map(|number| format!("xdp.a{number:04}")).collect();
+        let pairs: Vec<(&str, &str)> = many.iter().map(|key| (key.as_str(), "x")).collect();
+        refuses(&pairs, &["xdp.a0000", "xdp.a0015", "and 984 more"]);
     }
 
     #[test]
