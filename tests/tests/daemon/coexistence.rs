@@ -28,12 +28,12 @@ const NO_UDP: Reach = Reach { udp: false, ..Reach::ALL };
 const TCP_ALONE: Reach = Reach { tcp: true, ..Reach::NOTHING };
 
 #[test]
-fn foreign_filters_and_qdiscs_survive_clsact() -> Result<()> {
+fn t11_foreign_filters_and_qdiscs_survive_clsact() -> Result<()> {
     foreign_filters_and_qdiscs_survive("--tc=clsact")
 }
 
 #[test]
-fn foreign_filters_and_qdiscs_survive_tcx() -> Result<()> {
+fn t11_foreign_filters_and_qdiscs_survive_tcx() -> Result<()> {
     foreign_filters_and_qdiscs_survive("--tc=tcx")
 }
 

@@ -7,7 +7,7 @@ use ebpf_netns_plugin::status::{ContainerStatus, HookStatus, HostSide, State};
 use ebpf_netns_tests::{Daemon, command::stdout_of, privilege};
 use serde_json::Value;
 
-use crate::scene::{ECHO, Label, Reach, Scene, only_interface, reach, status, wait_state};
+use crate::scene::{ECHO, Label, Reach, Scene, hooks, only_interface, reach, status, udp_works, wait_state};
 
 /// Containers and the hooks that they get: hook, direction, side of the host's veth, mode.
 type Expected = (&'static str, &'static [Label<'static>], &'static [[&'static str; 4]]);
@@ -64,6 +64,33 @@ fn status_and_kernel_agree_with_clsact() -> Result<()> {
             ),
         ],
     )
+}
+
+/// XDP on the host's end of a veth is at the container's way out, whatever its name suggests.
+#[test]
+fn t25_xdp_sees_what_a_container_sends_and_not_what_it_receives() -> Result<()> {
+    if !privilege::have_root()? {
+        return Ok(());
+    }
+    let scene = Scene::start()?;
+    let daemon = scene.daemon()?;
+    for (name, labels, direction, arrives) in [
+        ("xdp", &[("xdp.policy", "drop-udp")] as &[Label<'_>], "egress", true),
+        ("tc", &[("tc.policy", "drop-udp"), ("tc.direction", "ingress")], "ingress", false),
+    ] {
+        scene.run(name, labels)?;
+        let status = wait_state(&daemon, name, State::Enforced)?;
+        let directions: Vec<&str> = hooks(&status)?.into_keys().collect();
+        assert_eq!(directions, [direction], "{name}: status says what it sees");
+        let port = if arrives { ECHO } else { ECHO + 1 };
+        let echo = scene.engine().from_container(name)?.echo_server(port)?;
+        for address in scene.addresses(name)? {
+            let answered = udp_works(&scene.engine().from_host(), (address, port).into())?;
+            assert!(!answered, "{name}: the answer or the question is dropped");
+        }
+        assert_eq!(echo.received()?, if arrives { 2 } else { 0 }, "{name}: what arrives");
+    }
+    Ok(())
 }
 
 fn check(arguments: &[&str], cases: &[Expected]) -> Result<()> {

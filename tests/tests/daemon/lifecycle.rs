@@ -115,7 +115,7 @@ fn policy_follows_where_no_one_calls_docker() -> Result<()> {
 
 /// Labels become attributes of Docker's events, where they could stand for the event's own.
 #[test]
-fn labels_cannot_lead_to_another_container() -> Result<()> {
+fn t23_labels_cannot_lead_to_another_container() -> Result<()> {
     if !privilege::have_root()? {
         return Ok(());
     }

@@ -21,7 +21,7 @@ use crate::scene::{
 };
 
 #[test]
-fn what_cannot_be_looked_up_is_unknown_and_says_why() -> Result<()> {
+fn t18_what_cannot_be_looked_up_is_unknown_and_says_why() -> Result<()> {
     if !privilege::have_root()? {
         return Ok(());
     }
@@ -52,7 +52,7 @@ fn what_cannot_be_looked_up_is_unknown_and_says_why() -> Result<()> {
 }
 
 #[test]
-fn a_forged_interface_leads_to_nobody_else() -> Result<()> {
+fn t5_a_forged_interface_leads_to_nobody_else() -> Result<()> {
     if !privilege::have_root()? {
         return Ok(());
     }

@@ -24,7 +24,7 @@ enum Outcome {
 }
 
 #[test]
-fn a_mode_is_used_as_asked_for_or_refused() -> Result<()> {
+fn t21_a_mode_is_used_as_asked_for_or_refused() -> Result<()> {
     if !privilege::have_root()? {
         return Ok(());
     }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[test]
-fn every_network_of_a_container_is_policed() -> Result<()> {
+fn t9_every_network_is_policed_also_one_connected_later() -> Result<()> {
     if !privilege::have_root()? {
         return Ok(());
     }
@@ -52,7 +52,7 @@ fn every_network_of_a_container_is_policed() -> Result<()> {
 }
 
 #[test]
-fn who_shares_a_network_namespace_can_only_tighten_it() -> Result<()> {
+fn t20_who_shares_a_network_namespace_can_only_tighten_it() -> Result<()> {
     if !privilege::have_root()? {
         return Ok(());
     }
@@ -111,7 +111,7 @@ fn who_shares_a_network_namespace_can_only_tighten_it() -> Result<()> {
 }
 
 #[test]
-fn what_has_no_host_side_veth_is_unenforceable_and_nothing_else_is_touched() -> Result<()> {
+fn t7_what_has_no_host_side_veth_is_unenforceable_and_no_parent_is_touched() -> Result<()> {
     if !privilege::have_root()? {
         return Ok(());
     }

@@ -53,7 +53,7 @@ struct Case<'a> {
 }
 
 #[test]
-fn every_preset_drops_what_it_says_at_every_hook() -> Result<()> {
+fn t25_every_preset_drops_at_every_hook_what_that_hook_sees() -> Result<()> {
     if !privilege::have_root()? {
         return Ok(());
     }

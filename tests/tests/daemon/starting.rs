@@ -22,7 +22,7 @@ use crate::{
 };
 
 #[test]
-fn policy_stands_before_the_first_instruction() -> Result<()> {
+fn t10_policy_stands_before_the_first_instruction_although_inspect_blocks() -> Result<()> {
     if !privilege::have_root()? {
         return Ok(());
     }
