@@ -7,7 +7,9 @@ use ebpf_netns_plugin::status::{ContainerStatus, HookStatus, HostSide, State};
 use ebpf_netns_tests::{Daemon, command::stdout_of, privilege};
 use serde_json::Value;
 
-use crate::scene::{ECHO, Label, Reach, Scene, hooks, only_interface, reach, status, udp_works, wait_state};
+use crate::scene::{
+    ECHO, Label, Reach, Scene, hooks, only_interface, reach, status, udp_works, wait_state,
+};
 
 /// Containers and the hooks that they get: hook, direction, side of the host's veth, mode.
 type Expected = (&'static str, &'static [Label<'static>], &'static [[&'static str; 4]]);
