@@ -28,8 +28,8 @@ release=$(uname -r)
 major=${release%%.*}
 minor=${release#*.}
 minor=${minor%%[!0-9]*}
-if [ "$major" -lt 5 ] || { [ "$major" -eq 5 ] && [ "$minor" -lt 15 ]; }; then
-    fail "kernel $release is older than 5.15: update Docker Desktop, or the machine"
+if [ "$major" -lt 5 ] || { [ "$major" -eq 5 ] && [ "$minor" -lt 10 ]; }; then
+    fail "kernel $release is older than 5.10: update Docker Desktop, or the machine"
 fi
 
 # A container with its own processes is its own first process, in its own mount namespace.
