@@ -1,6 +1,6 @@
 //! Finding out which interfaces a container has. Asks the kernel, decides nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use ebpf_netns::docker::NetworkMode;
 use ebpf_netns::veth::{self, VethError};
@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::Engine;
 use super::world::{Claim, Watched, World};
-use crate::facts::{Endpoint, Life, Place};
+use crate::facts::{ContainerFacts, Life, Place};
 
 impl Engine {
     /// Looks again at each container whose interfaces may have changed.
@@ -65,7 +65,8 @@ fn look(rtnl: &Rtnl, world: &World, container: &Watched) -> Result<Claim, String
         },
         // The interfaces are another's, and stay when this one has ended.
         (NetworkMode::Container(_), Life::Down) => Ok(Claim::Nothing),
-        (_, Life::Unplaced | Life::Down) => unplaced(rtnl, world, container),
+        (_, Life::Unplaced) => unplaced(rtnl, world, container),
+        (_, Life::Down) => starting(rtnl, world, &container.facts),
     }
 }
 
@@ -89,32 +90,26 @@ fn unplaced(rtnl: &Rtnl, world: &World, container: &Watched) -> Result<Claim, St
         {
             in_namespace(rtnl, *nsid)
         }
-        _ => starting(rtnl, world, &container.facts.endpoints),
+        _ => starting(rtnl, world, &container.facts),
     }
 }
 
 /// The interfaces of a container that is just starting: Docker does not tell its namespace, but
-/// the address that it gave to an interface on a network. Should a container lie about its own
-/// address to be taken for another, it gets that other's policy for as long as the other starts,
-/// and its own again then.
-fn starting(rtnl: &Rtnl, world: &World, endpoints: &[Endpoint]) -> Result<Claim, String> {
-    if endpoints.is_empty() {
-        return Ok(Claim::Nothing);
-    }
-    let mut nsids = BTreeSet::new();
-    for veth in world.unclaimed() {
+/// the address that it gave to an interface on a network. Another may have taken that address, so
+/// the youngest veth that has it is taken: what starts has just got its own. The other gets this
+/// policy too for as long as its veth is the only one, and is rid of it then.
+fn starting(rtnl: &Rtnl, world: &World, facts: &ContainerFacts) -> Result<Claim, String> {
+    let mut found: Option<&Link> = None;
+    for veth in world.unclaimed_by_others(&facts.id) {
         let mac = peer(rtnl, veth)?.and_then(|peer| peer.mac);
-        if mac.is_some() && endpoints.iter().any(|own| own.mac == mac) {
-            nsids.extend(veth.peer_nsid);
+        let own = mac.is_some() && facts.endpoints.iter().any(|own| own.mac == mac);
+        if own && found.is_none_or(|older| older.index < veth.index) {
+            found = Some(veth);
         }
     }
-    match nsids.pop_first() {
+    match found.and_then(|veth| veth.peer_nsid) {
+        Some(nsid) => in_namespace(rtnl, nsid),
         None => Ok(Claim::Nothing),
-        Some(nsid) if nsids.is_empty() => in_namespace(rtnl, nsid),
-        Some(_) => {
-            warn!(?endpoints, "two namespaces have this address: waiting until Docker tells whose");
-            Ok(Claim::Nothing)
-        }
     }
 }
 

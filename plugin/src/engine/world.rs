@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ebpf_netns::veth::{Interface, VethPair};
 use ebpf_netns::{Ifindex, Link, LinkKind, Nsid};
 
-use crate::facts::ContainerFacts;
+use crate::facts::{ContainerFacts, Life};
 use crate::labels::{self, LabelErrors, LabelPolicy};
 use crate::plan::{Choice, Refusals, Target};
 use crate::policy::{Demand, Rules};
@@ -147,7 +147,9 @@ impl World {
                 || known.carrier != link.carrier
         });
         if elsewhere && moved && !claimed {
-            self.doubt(|claim| !matches!(claim, Claim::Interfaces { .. }));
+            for container in self.containers.values_mut() {
+                container.doubtful |= container.is_a_guess();
+            }
         }
         elsewhere && moved && !claimed
     }
@@ -181,10 +183,15 @@ impl World {
         })
     }
 
-    /// Veths with a peer in another namespace that no container was found to have.
-    pub(super) fn unclaimed(&self) -> impl Iterator<Item = &Link> {
-        let claimed: BTreeSet<Ifindex> =
-            self.containers.values().flat_map(Watched::pairs).map(|pair| pair.host.index).collect();
+    /// Veths with a peer in another namespace that no container but this one was found to have.
+    pub(super) fn unclaimed_by_others(&self, id: &str) -> impl Iterator<Item = &Link> {
+        let claimed: BTreeSet<Ifindex> = self
+            .containers
+            .values()
+            .filter(|container| container.facts.id != id)
+            .flat_map(Watched::pairs)
+            .map(|pair| pair.host.index)
+            .collect();
         self.veths
             .values()
             .filter(move |link| link.peer_nsid.is_some() && !claimed.contains(&link.index))
@@ -242,6 +249,11 @@ impl Watched {
         self.claim.pairs().chain(&self.astray)
     }
 
+    /// Whether its claim, if it has one, rests on no word of Docker.
+    fn is_a_guess(&self) -> bool {
+        self.facts.life == Life::Down || !matches!(self.claim, Claim::Interfaces { .. })
+    }
+
     fn uses(&self, host: Ifindex) -> bool {
         self.pairs().any(|pair| pair.host.index == host)
     }
@@ -270,7 +282,6 @@ mod tests {
     use plugin_common::presets::Presets;
 
     use super::*;
-    use crate::facts::Life;
 
     fn index(number: u32) -> Ifindex {
         number.try_into().unwrap()
@@ -374,7 +385,7 @@ mod tests {
         // Also after another look, and until it is gone.
         container.set_claim(Claim::Nothing, veths);
         assert!(matches!(world.wanted().get(&index(10)), Some(Some(_))), "{:?}", world.wanted());
-        assert!(world.is_astray(index(10)) && world.unclaimed().next().is_none());
+        assert!(world.is_astray(index(10)) && world.unclaimed_by_others("b").next().is_none());
         world.link_removed(index(10));
         assert!(world.wanted().is_empty(), "{:?}", world.wanted());
     }
@@ -400,8 +411,21 @@ mod tests {
         assert!(!world.link_changed(&veth(12, 4, None)), "both ends are still here");
         assert!(world.link_changed(&veth(12, 4, Some(7))));
         assert!(!world.link_changed(&veth(12, 4, Some(7))), "nothing new");
-        let unclaimed: Vec<Ifindex> = world.unclaimed().map(|link| link.index).collect();
+        let unclaimed: Vec<Ifindex> =
+            world.unclaimed_by_others("b").map(|link| link.index).collect();
         assert_eq!(unclaimed, [index(12)]);
+    }
+
+    #[test]
+    fn a_guess_is_made_again_for_each_new_veth() {
+        let mut world = world(&[("a", "tc.policy", "drop-tcp")]);
+        assert!(world.link_changed(&veth(12, 4, Some(7))));
+        assert!(world.containers.values().all(|container| !container.doubtful), "Docker told it");
+        world.containers.get_mut("a").unwrap().facts.life = Life::Down;
+        assert!(world.link_changed(&veth(14, 4, Some(8))));
+        assert!(world.containers.values().all(|container| container.doubtful), "it was a guess");
+        let own: Vec<Ifindex> = world.unclaimed_by_others("a").map(|link| link.index).collect();
+        assert_eq!(own, [index(10), index(12), index(14)], "its own guess is in question too");
     }
 
     #[test]

@@ -114,7 +114,7 @@ fn t5_a_forged_interface_leads_to_nobody_else() -> Result<()> {
 
 /// While a container starts it is known by its address alone, which another may have taken.
 #[test]
-fn a_stolen_address_does_not_outlive_the_start() -> Result<()> {
+fn a_stolen_address_misleads_nobody() -> Result<()> {
     if !privilege::have_root()? {
         return Ok(());
     }
@@ -130,11 +130,19 @@ fn a_stolen_address_does_not_outlive_the_start() -> Result<()> {
     run.args(["--runtime", GATED_RUNTIME, "--label", "tc.policy=drop-icmp", "noshell"]);
     let (mut starting, _log) = scene.machine().spawn(&mut run, "docker-run.log")?;
     engine.gate().wait_held()?;
+    let thief = host_veth(&scene, "thief")?.1;
+    let own = wait_for(DEADLINE, "the owner to be enforced while it starts", || {
+        let owner = wait_state(&daemon, "owner", State::Enforced)?;
+        let host = only_interface(&owner)?.host.as_ref().context("a host-side veth")?;
+        ensure!(host.ifindex.get() != thief, "it is the thief's: {owner:?}");
+        Ok(host.ifindex.get())
+    })?;
     engine.gate().open()?;
     ensure!(starting.wait(DEADLINE)?.success(), "owner starts");
     let owner = wait_state(&daemon, "owner", State::Enforced)?;
     let host = only_interface(&owner)?.host.as_ref().context("a host-side veth")?;
-    assert_eq!(host.ifindex.get(), host_veth(&scene, "owner")?.1, "it is the owner's own");
+    assert_eq!(host.ifindex.get(), own, "it was known before Docker told it");
+    assert_eq!(own, host_veth(&scene, "owner")?.1, "it is the owner's own");
     // Two ends with one address confuse the bridge; only the thief's policy is asked about.
     engine.docker(["rm", "--force", "owner"])?;
     ip(&engine.from_container("thief")?, "link set dev eth0 address 02:42:c0:ff:ee:02")?;
