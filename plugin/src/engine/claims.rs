@@ -66,7 +66,11 @@ fn look(rtnl: &Rtnl, world: &World, container: &Watched) -> Result<Claim, String
         // The interfaces are another's, and stay when this one has ended.
         (NetworkMode::Container(_), Life::Down) => Ok(Claim::Nothing),
         (_, Life::Unplaced) => unplaced(rtnl, world, container),
-        (_, Life::Down) => starting(rtnl, world, &container.facts),
+        (_, Life::Down) => match starting(rtnl, world, &container.facts)? {
+            // It may have changed its address, of which Docker does not know.
+            Claim::Nothing => unplaced(rtnl, world, container),
+            claim => Ok(claim),
+        },
     }
 }
 

@@ -43,14 +43,13 @@ pub enum LoadError {
     /// The kernel refuses the object.
     #[error("load the kernel programs")]
     Object(#[source] Box<EbpfError>),
-    /// The kernel refuses a program; the last lines of the verifier are in the source.
-    #[error("load kernel program {name}")]
+    /// The kernel refuses a program.
+    #[error("load kernel program {name}: {why}")]
     Program {
         /// Its name.
         name: &'static str,
-        /// Why.
-        #[source]
-        source: Box<ProgramError>,
+        /// Why: the error, and the verifier's last lines.
+        why: String,
     },
     /// rtnetlink does not answer.
     #[error("ask rtnetlink")]
@@ -237,13 +236,37 @@ fn load_program(ebpf: &mut Ebpf, hook: Hook) -> Result<ProgramIdentity, LoadErro
             tag: format!("{:016x}", info.tag()),
         }),
         Err(ProgramError::LoadError { io_error, .. })
-            if io_error.kind() == std::io::ErrorKind::PermissionDenied
-                && io_error.raw_os_error() == Some(nix::errno::Errno::EPERM as i32) =>
+            if io_error.kind() == std::io::ErrorKind::PermissionDenied && lacks_capability() =>
         {
             Err(LoadError::NotPermitted)
         }
-        Err(source) => Err(LoadError::Program { name, source: Box::new(source) }),
+        Err(error) => Err(LoadError::Program { name, why: last_lines(&error) }),
     }
+}
+
+/// Whether one of the capabilities that loading takes is missing: the verifier refuses programs to
+/// who lacks `CAP_PERFMON`, with the error that it has for bad ones.
+fn lacks_capability() -> bool {
+    const CAP_NET_ADMIN: u64 = 1 << 12;
+    const CAP_PERFMON: u64 = 1 << 38;
+    const CAP_BPF: u64 = 1 << 39;
+    let needed = CAP_NET_ADMIN | CAP_PERFMON | CAP_BPF;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
+    effective.is_none_or(|effective| effective & needed != needed)
+}
+
+/// The kernel's error with the end of what the verifier says, which is where it gives the reason.
+fn last_lines(error: &ProgramError) -> String {
+    const LINES: usize = 6;
+    let ProgramError::LoadError { io_error, verifier_log } = error else {
+        return error.to_string();
+    };
+    let log = verifier_log.to_string();
+    let lines: Vec<&str> = log.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let last = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
+    format!("{io_error}; the verifier says: {}", last.join(" | "))
 }
 
 fn take<T: TryFrom<aya::maps::Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError> {
