@@ -1,6 +1,7 @@
-//! Errors in one line.
+//! Errors in one line, and what the system said at the bottom of them.
 
 use std::error::Error;
+use std::{io, iter};
 
 /// An error with its sources, in one line.
 #[must_use]
@@ -15,4 +16,11 @@ pub(crate) fn chain(error: &dyn Error) -> String {
         source = error.source();
     }
     text
+}
+
+/// The first error of the operating system among an error and its sources.
+#[must_use]
+pub(crate) fn of_system<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
+    iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
+        .find_map(|error| error.downcast_ref())
 }

@@ -15,7 +15,7 @@ use tracing_subscriber::EnvFilter;
 use super::{AttachedArgs, Check, Cli, Format, LogFormat, Run, StatusArgs, Verb, table};
 use crate::control::{self, ClientError};
 use crate::daemon::{self, DaemonError, Options};
-use crate::error::chain;
+use crate::error::{chain, of_system};
 use crate::kernel::{LoadError, attached};
 use crate::labels::{self, LabelErrors};
 
@@ -162,14 +162,7 @@ impl Failure {
 
 /// Whether an operating system error among the causes is one of permission.
 fn is_permission(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut source = Some(error);
-    while let Some(error) = source {
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            return ErrorClass::of_io(io) == ErrorClass::Permission;
-        }
-        source = error.source();
-    }
-    false
+    of_system(error).is_some_and(|error| ErrorClass::of_io(error) == ErrorClass::Permission)
 }
 
 impl fmt::Display for Format {

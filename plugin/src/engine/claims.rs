@@ -79,8 +79,8 @@ fn placed(rtnl: &Rtnl, place: &Place) -> Result<Claim, String> {
     Namespace::of_container(place.sandbox_key.as_deref(), place.pid)
         .map_err(Failure::from)
         .and_then(|namespace| {
-            let interfaces = veth::interfaces(rtnl, &namespace)?;
-            Ok(Claim::Interfaces { nsid: rtnl.nsid(&namespace)?, interfaces })
+            let nsid = rtnl.nsid(&namespace)?;
+            Ok(Claim::Interfaces { nsid, interfaces: veth::interfaces_in(rtnl, nsid)? })
         })
         .or_else(Failure::into_claim)
 }

@@ -9,6 +9,7 @@ use super::world::{Claim, Enforced, Watched};
 use crate::facts::Life;
 use crate::labels::format_presets;
 use crate::plan::{Attachment, Hook, Outcome};
+use crate::policy::Demand;
 use crate::status::{
     ContainerStatus, DockerStatus, HookStatus, HostSide, InterfaceStatus, State, Status,
 };
@@ -163,9 +164,9 @@ fn sum_up(container: &Watched, interfaces: &[InterfaceStatus]) -> (State, Option
         {
             (State::Unknown, Some(NOT_HERE.to_owned()))
         }
-        None => match &container.policy {
-            Ok(_) => (State::Idle, None),
-            Err(errors) => (State::Closed, Some(errors.to_string())),
+        None => match &container.demand {
+            Demand::Enforce(_) => (State::Idle, None),
+            Demand::Close(reason) => (State::Closed, Some(reason.clone())),
         },
     }
 }

@@ -7,7 +7,7 @@ use ebpf_netns::veth::{Interface, VethPair};
 use ebpf_netns::{Ifindex, Link, LinkKind, Nsid};
 
 use crate::facts::{ContainerFacts, Life};
-use crate::labels::{self, LabelErrors, LabelPolicy};
+use crate::labels;
 use crate::plan::{Choice, Refusals, Target};
 use crate::policy::{Demand, Rules};
 
@@ -27,9 +27,7 @@ pub(super) struct World {
 /// A container that has labels of ours.
 pub(super) struct Watched {
     pub facts: ContainerFacts,
-    /// What its labels say. They never change.
-    pub policy: Result<LabelPolicy, LabelErrors>,
-    /// What follows for its interfaces.
+    /// What its labels, which never change, demand of its interfaces.
     pub demand: Demand,
     pub claim: Claim,
     /// Veths of its earlier claims whose other end went to another namespace. Who may move an
@@ -231,17 +229,16 @@ impl Watched {
             let doubtful = known.doubtful || known.facts != facts;
             return Some(Self { facts, doubtful, ..known });
         }
-        let policy = labels::parse(&facts.labels).transpose()?;
-        if let Err(errors) = &policy {
-            let name = ebpf_netns::text::printable(&facts.name);
-            tracing::error!(container = %name, %errors, "labels not understood: kept closed");
-        }
-        let demand = match &policy {
-            Ok(policy) => Demand::Enforce(Rules::from(policy)),
-            Err(errors) => Demand::Close(errors.to_string()),
+        let demand = match labels::parse(&facts.labels).transpose()? {
+            Ok(policy) => Demand::Enforce(Rules::from(&policy)),
+            Err(errors) => {
+                let name = ebpf_netns::text::printable(&facts.name);
+                tracing::error!(container = %name, %errors, "labels not understood: kept closed");
+                Demand::Close(errors.to_string())
+            }
         };
         let (claim, astray) = (Claim::Nothing, Vec::new());
-        Some(Self { facts, policy, demand, claim, astray, unseen: None, doubtful: true })
+        Some(Self { facts, demand, claim, astray, unseen: None, doubtful: true })
     }
 
     /// The veths that its policy is on.

@@ -4,18 +4,16 @@ use aya::programs::links::LinkOrder;
 use aya::programs::tc::{
     NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact,
 };
-use aya::programs::xdp::{XdpLink, XdpMode};
+use aya::programs::xdp::{Xdp, XdpLink, XdpMode};
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
-use ebpf_netns::{Ifindex, Link as Interfaces};
+use ebpf_netns::{Ifindex, Link as Interface};
 use nix::errno::Errno;
 
 use super::errno::{of_program as errno, of_tc as errno_of_tc};
 use super::refusal::{AttachError, Attempt, Refusal};
-use super::{Kernel, query, tc_program, xdp_program};
+use super::{Kernel, program, query};
+use crate::error::chain;
 use crate::plan::{Attachment, Hook};
-
-/// An interface, as it was just seen.
-pub type Interface<'a> = &'a Interfaces;
 
 /// What keeps a program attached; dropping it detaches.
 #[derive(Debug)]
@@ -36,45 +34,48 @@ impl Kernel {
         &mut self,
         hook: Hook,
         attachment: Attachment,
-        interface: Interface<'_>,
+        interface: &Interface,
     ) -> Result<Link, Refusal> {
         let attached = match attachment {
             Attachment::XdpGeneric => self.attach_xdp(interface.index, XdpMode::Skb),
             Attachment::XdpNative => self.attach_xdp(interface.index, XdpMode::Driver),
             Attachment::XdpOffload => self.attach_xdp(interface.index, XdpMode::Hardware),
-            Attachment::Tcx => self.attach_tcx(hook, &interface.name),
+            Attachment::Tcx => self.attach_tcx(hook, interface),
             Attachment::Clsact => self.attach_clsact(hook, interface),
         };
-        let attached = attached.and_then(|link| match self.name_of(interface.index) {
-            Some(name) if name == interface.name => Ok(link),
-            // aya attaches at TC by name, which may have become another's: the link is dropped.
-            _ => Err(Refusal::gone(&interface.name).into()),
-        });
         attached.map_err(|error| {
             let holder = interface.xdp.map(|xdp| query::describe(xdp.program_id));
             Refusal::explain(&error, &Attempt { attachment, interface, holder: holder.as_deref() })
         })
     }
 
-    fn name_of(&self, ifindex: Ifindex) -> Option<String> {
-        self.rtnl.link(ifindex).ok().flatten().map(|link| link.name)
+    /// Looks whether the name still is the interface's, for after an attachment by name: aya takes
+    /// no index at TC.
+    fn check_name(&self, interface: &Interface) -> Result<(), Refusal> {
+        match self.rtnl.link(interface.index) {
+            Ok(Some(link)) if link.name == interface.name => Ok(()),
+            Ok(_) => Err(Refusal::gone(&interface.name)),
+            Err(error) => Err(Refusal::new(chain(&error))),
+        }
     }
 
     fn attach_xdp(&mut self, ifindex: Ifindex, mode: XdpMode) -> Result<Link, AttachError> {
-        let program = xdp_program(&mut self.ebpf)?;
+        let program: &mut Xdp = program(&mut self.ebpf, Hook::Xdp)?;
         let link = program.attach_to_if_index(ifindex.get(), mode)?;
         Ok(Link::Xdp(program.take_link(link)?))
     }
 
     /// To the head of the chain: what others attached still runs, and on what we let pass.
-    fn attach_tcx(&mut self, hook: Hook, name: &str) -> Result<Link, AttachError> {
-        let program = tc_program(&mut self.ebpf, hook)?;
+    fn attach_tcx(&mut self, hook: Hook, interface: &Interface) -> Result<Link, AttachError> {
+        let program: &mut SchedClassifier = program(&mut self.ebpf, hook)?;
         let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-        let link = program.attach_with_options(name, side(hook), order)?;
-        Ok(Link::Tc(program.take_link(link)?))
+        let link = program.attach_with_options(&interface.name, side(hook), order)?;
+        let link = program.take_link(link)?;
+        self.check_name(interface)?;
+        Ok(Link::Tc(link))
     }
 
-    fn attach_clsact(&mut self, hook: Hook, interface: Interface<'_>) -> Result<Link, AttachError> {
+    fn attach_clsact(&mut self, hook: Hook, interface: &Interface) -> Result<Link, AttachError> {
         match qdisc_add_clsact(&interface.name) {
             Ok(()) => {
                 self.qdiscs.insert(interface.index);
@@ -82,12 +83,16 @@ impl Kernel {
             Err(error) if errno_of_tc(&error) == Some(Errno::EEXIST) => {}
             Err(error) => return Err(ProgramError::from(error).into()),
         }
-        let program = tc_program(&mut self.ebpf, hook)?;
+        let program: &mut SchedClassifier = program(&mut self.ebpf, hook)?;
         let mut refused = None;
         for priority in PRIORITIES {
             match attach_filter(program, side(hook), &interface.name, priority) {
                 Err(error) if errno(&error) == Some(Errno::EINVAL) => refused = Some(error),
-                result => return Ok(Link::Tc(result?)),
+                result => {
+                    let link = result?;
+                    self.check_name(interface)?;
+                    return Ok(Link::Tc(link));
+                }
             }
         }
         Err(refused.unwrap_or(ProgramError::NotAttached).into())

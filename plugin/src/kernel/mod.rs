@@ -11,20 +11,20 @@ mod stats;
 use std::collections::{BTreeMap, BTreeSet};
 
 use aya::maps::{HashMap, MapData, PerCpuHashMap};
-use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
+use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use ebpf_netns::{ErrorClass, Ifindex, Rtnl, RtnlError};
+use ebpf_netns::{ErrorClass, Ifindex, Link, Rtnl, RtnlError};
 use plugin_common::abi::{
     EGRESS_PROGRAM, EVENTS_MAP, INGRESS_PROGRAM, InterfacePolicy, InterfaceStats, Observer,
     POLICY_MAP, STATS_MAP, StatsKey, XDP_PROGRAM,
 };
 use serde::{Deserialize, Serialize};
 
-pub use self::attach::Interface;
 pub use self::events::PacketEvents;
 pub use self::query::{AttachedProgram, attached};
 pub use self::refusal::Refusal;
 pub use self::stats::{Count, Traffic};
+use crate::error::of_system;
 use crate::plan::{Attachment, Hook, Step};
 
 /// The object that `cargo xtask ebpf` built.
@@ -117,7 +117,7 @@ impl Kernel {
     /// # Errors
     ///
     /// Why the kernel refused, as a sentence with the way out.
-    pub fn apply(&mut self, step: Step, interface: Interface<'_>) -> Result<(), Refusal> {
+    pub fn apply(&mut self, step: Step, interface: &Link) -> Result<(), Refusal> {
         match step {
             Step::SetPolicy { ifindex, policy } => self
                 .policy
@@ -275,26 +275,11 @@ fn take<T: TryFrom<aya::maps::Map>>(ebpf: &mut Ebpf, name: &'static str) -> Resu
 }
 
 fn is_permission(error: &EbpfError) -> bool {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = source {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return io.raw_os_error() == Some(nix::errno::Errno::EPERM as i32);
-        }
-        source = error.source();
-    }
-    false
+    let errno = of_system(error).and_then(std::io::Error::raw_os_error);
+    errno == Some(nix::errno::Errno::EPERM as i32)
 }
 
-/// The XDP program.
-fn xdp_program(ebpf: &mut Ebpf) -> Result<&mut Xdp, Refusal> {
-    program(ebpf, Hook::Xdp)
-}
-
-/// The TC program of a hook.
-fn tc_program(ebpf: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier, Refusal> {
-    program(ebpf, hook)
-}
-
+/// The program of a hook, as the type that attaches it.
 fn program<'a, P>(ebpf: &'a mut Ebpf, hook: Hook) -> Result<P, Refusal>
 where
     P: TryFrom<&'a mut Program, Error = ProgramError>,
