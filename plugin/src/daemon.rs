@@ -20,6 +20,7 @@ use crate::docker;
 use crate::engine::{Engine, QUEUE};
 use crate::event::Event;
 use crate::kernel::{Kernel, LoadError, PacketEvents};
+use crate::look::Look;
 use crate::plan::TcFlavour;
 use crate::sweeper;
 
@@ -81,7 +82,7 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     let stop = stop_signal()?;
     let (kernel, packets) = Kernel::load()?;
     let (events, receiver) = mpsc::channel(QUEUE);
-    let look = Arc::new(Notify::new());
+    let look = Arc::new(Look::default());
     // Subscribing comes before listing, which the engine does first.
     let monitor = LinkMonitor::open()?;
     let engine = start_engine(kernel, options.tc, Arc::clone(&look), receiver)?;
@@ -119,7 +120,7 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
 fn start_engine(
     kernel: Kernel,
     tc: TcFlavour,
-    look: Arc<Notify>,
+    look: Arc<Look>,
     mut events: mpsc::Receiver<Event>,
 ) -> Result<oneshot::Receiver<Result<(), DaemonError>>, DaemonError> {
     let (ended, end) = oneshot::channel();

@@ -4,7 +4,7 @@ use ebpf_netns::monitor::LinkEvent;
 use plugin_common::abi::PacketRecord;
 use tokio::sync::oneshot;
 
-use crate::facts::ContainerFacts;
+use crate::facts::Snapshot;
 use crate::status::Status;
 
 /// What a source has to tell.
@@ -29,8 +29,8 @@ pub enum Event {
 pub enum DockerNews {
     /// Docker answers; its API version.
     Connected(String),
-    /// The containers that have labels of ours, all of them.
-    Containers(Vec<ContainerFacts>),
+    /// What there is, all of it.
+    Seen(Snapshot),
     /// Docker does not answer, for this reason; what was known stays.
     Unreachable(String),
 }

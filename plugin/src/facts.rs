@@ -7,6 +7,20 @@ use std::path::PathBuf;
 use ebpf_netns::docker::NetworkMode;
 use ebpf_netns::{MacAddress, Pid};
 
+/// What Docker said at one look.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The number of the last request for a [`Look`](crate::look::Look) before this one began.
+    pub as_of: u64,
+    /// Every container, in the order of their ids, also those without labels of ours. Of those the
+    /// place is told only where [`Look::wants_everyone`](crate::look::Look::wants_everyone).
+    pub containers: Vec<ContainerFacts>,
+    /// Endpoints of Docker's networks that belong to none of these containers, such as a build's.
+    pub others: Vec<Endpoint>,
+    /// The names of the bridges of Docker's networks.
+    pub bridges: Vec<String>,
+}
+
 /// A container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerFacts {
@@ -51,6 +65,8 @@ pub struct Place {
 pub struct Endpoint {
     /// The name of the Docker network.
     pub network: String,
+    /// The bridge of that network, where it has one on this machine.
+    pub bridge: Option<String>,
     /// The address that Docker gave it.
     pub mac: Option<MacAddress>,
 }

@@ -11,6 +11,7 @@ pub mod event;
 pub mod facts;
 pub mod kernel;
 pub mod labels;
+pub mod look;
 pub mod plan;
 pub mod policy;
 pub mod status;

@@ -26,17 +26,15 @@ use ebpf_netns::{
 use ebpf_netns_plugin::{
     engine::{Engine, QUEUE},
     event::{DockerNews, Event},
-    facts::{ContainerFacts, Life, Place},
+    facts::{ContainerFacts, Life, Place, Snapshot},
     kernel::Kernel,
+    look::Look,
     plan::{Attachment, Hook, Step, TcFlavour},
 };
 use ebpf_netns_tests::{Machine, VethFarm, command};
 use nix::net::if_::if_nametoindex;
 use plugin_common::abi::InterfacePolicy;
-use tokio::{
-    runtime::Builder,
-    sync::{Notify, mpsc},
-};
+use tokio::{runtime::Builder, sync::mpsc};
 
 const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -149,7 +147,7 @@ fn engine(count: usize) -> Result<()> {
     let first_seen: Seen = Arc::default();
     let monitor = runtime.block_on(async { LinkMonitor::open() })?;
     let engine = thread::spawn(move || -> Result<()> {
-        Engine::new(kernel, TcFlavour::Auto, Arc::new(Notify::new()))?.run(&mut receiver);
+        Engine::new(kernel, TcFlavour::Auto, Arc::new(Look::default()))?.run(&mut receiver);
         Ok(())
     });
     runtime.spawn(forward(monitor, events.clone(), Arc::clone(&first_seen)));
@@ -157,7 +155,10 @@ fn engine(count: usize) -> Result<()> {
 
     let start = Instant::now();
     let containers = (0..count).map(container).collect();
-    events.blocking_send(Event::Docker(DockerNews::Containers(containers)))?;
+    events.blocking_send(Event::Docker(DockerNews::Seen(Snapshot {
+        containers,
+        ..Snapshot::default()
+    })))?;
     let rtnl = Rtnl::open()?;
     wait(|| Ok(host_veths(&rtnl)?.iter().filter(|link| link.xdp.is_some()).count() == count))?;
     row("engine: label seen to all attached", &[start.elapsed()]);

@@ -214,7 +214,7 @@ fn place(facts: &mut ContainerFacts, container: &Container) {
     facts.endpoints = container
         .networks
         .iter()
-        .map(|network| Endpoint { network: network.name.clone(), mac: network.mac })
+        .map(|network| Endpoint { network: network.name.clone(), bridge: None, mac: network.mac })
         .collect();
     if !container.state.is_alive() {
         // The description is younger than the list.
@@ -247,7 +247,11 @@ async fn endpoints(docker: &Docker) -> Result<HashMap<String, Vec<Endpoint>>, Do
         let name = network.name.unwrap_or_default();
         for (container, endpoint) in network.containers.unwrap_or_default() {
             let mac = endpoint.mac_address.and_then(|mac| mac.parse().ok());
-            found.entry(container).or_default().push(Endpoint { network: name.clone(), mac });
+            found.entry(container).or_default().push(Endpoint {
+                network: name.clone(),
+                bridge: None,
+                mac,
+            });
         }
     }
     Ok(found)

@@ -13,10 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ebpf_netns::docker::Endpoint;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::event::{DockerNews, Event};
+use crate::look::Look;
 
 /// How long to wait before connecting again: doubled from the first to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -24,7 +25,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 /// Watches a Docker engine for ever, whatever it does. `look` asks for another look at once.
 ///
 /// Returns when nobody listens any more.
-pub async fn watch(endpoint: Endpoint, look: Arc<Notify>, engine: mpsc::Sender<Event>) {
+pub async fn watch(endpoint: Endpoint, look: Arc<Look>, engine: mpsc::Sender<Event>) {
     let mut wait = BACKOFF.0;
     loop {
         let ended = session::run(&endpoint, &look, &engine).await;

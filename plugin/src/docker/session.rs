@@ -9,12 +9,14 @@ use bollard::models::{EventMessage, EventMessageTypeEnum};
 use bollard::query_parameters::EventsOptionsBuilder;
 use ebpf_netns::docker::{Docker, DockerError, Endpoint, connect_to};
 use futures_util::{Stream, StreamExt as _};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::book::{Book, Hint};
 use crate::error::chain;
 use crate::event::{DockerNews, Event};
+use crate::facts::Snapshot;
+use crate::look::Look;
 
 /// How often everything is looked at again, whatever the events say.
 const RECONCILE: Duration = Duration::from_secs(30);
@@ -35,7 +37,7 @@ pub(super) enum End {
     Unheard,
 }
 
-pub(super) async fn run(endpoint: &Endpoint, look: &Notify, engine: &mpsc::Sender<Event>) -> End {
+pub(super) async fn run(endpoint: &Endpoint, look: &Look, engine: &mpsc::Sender<Event>) -> End {
     let docker = match connect_to(endpoint.clone()).await {
         Ok(docker) => docker,
         Err(error) => return End::NeverBegan(chain(&error)),
@@ -58,7 +60,7 @@ pub(super) async fn run(endpoint: &Endpoint, look: &Notify, engine: &mpsc::Sende
 async fn observe(
     docker: &Docker,
     mut hints: mpsc::Receiver<Hint>,
-    look: &Notify,
+    look: &Look,
     engine: &mpsc::Sender<Event>,
 ) -> End {
     let mut book = Book::default();
@@ -67,7 +69,7 @@ async fn observe(
     tick.reset();
     let mut end: fn(String) -> End = End::NeverBegan;
     loop {
-        match timeout(ANSWER, look_again(&mut book, docker, engine)).await {
+        match timeout(ANSWER, look_again(&mut book, docker, look, engine)).await {
             Ok(Ok(())) => end = End::Lost,
             Ok(Err(Trouble::Unheard)) => return End::Unheard,
             Ok(Err(Trouble::Docker(error))) => return end(chain(&error)),
@@ -81,7 +83,7 @@ async fn observe(
                     book.note(hint);
                 }
             }
-            () = look.notified() => book.note(Hint::Networks),
+            () = look.wait() => book.note(Hint::Networks),
             () = sleep(RETRY), if book.is_incomplete() => {}
             _ = tick.tick() => book.note(Hint::Everything),
         }
@@ -99,10 +101,13 @@ enum Trouble {
 async fn look_again(
     book: &mut Book,
     docker: &Docker,
+    look: &Look,
     engine: &mpsc::Sender<Event>,
 ) -> Result<(), Trouble> {
-    let tell = |facts| async {
-        let news = Event::Docker(DockerNews::Containers(facts));
+    let as_of = look.asked();
+    let tell = |containers| async move {
+        let snapshot = Snapshot { as_of, containers, ..Snapshot::default() };
+        let news = Event::Docker(DockerNews::Seen(snapshot));
         engine.send(news).await.map_err(|_closed| Trouble::Unheard)
     };
     book.list(docker).await.map_err(Trouble::Docker)?;

@@ -15,12 +15,13 @@ use std::time::{Duration, Instant};
 
 use ebpf_netns::monitor::LinkEvent;
 use ebpf_netns::{Rtnl, RtnlError};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use self::world::World;
 use crate::event::{DockerNews, Event};
 use crate::kernel::Kernel;
+use crate::look::Look;
 use crate::plan::TcFlavour;
 
 /// Events that wait for the engine; beyond, the sources wait.
@@ -38,7 +39,7 @@ pub struct Engine {
     tc: TcFlavour,
     world: World,
     /// Asks the Docker source to look again.
-    look: Arc<Notify>,
+    look: Arc<Look>,
 }
 
 impl Engine {
@@ -47,7 +48,7 @@ impl Engine {
     /// # Errors
     ///
     /// When rtnetlink does not answer.
-    pub fn new(kernel: Kernel, tc: TcFlavour, look: Arc<Notify>) -> Result<Self, RtnlError> {
+    pub fn new(kernel: Kernel, tc: TcFlavour, look: Arc<Look>) -> Result<Self, RtnlError> {
         let rtnl = Rtnl::open()?;
         Ok(Self { kernel, rtnl, tc, world: World::default(), look })
     }
@@ -95,7 +96,7 @@ impl Engine {
                 self.world.docker = Some(Ok(version));
             }
             DockerNews::Unreachable(reason) => self.world.docker = Some(Err(reason)),
-            DockerNews::Containers(containers) => self.world.set_containers(containers),
+            DockerNews::Seen(snapshot) => self.world.set_containers(snapshot.containers),
         }
     }
 
@@ -104,7 +105,7 @@ impl Engine {
             match change {
                 LinkEvent::Changed(link) => {
                     if self.world.link_changed(&link) {
-                        self.look.notify_one();
+                        self.look.ask();
                     }
                 }
                 LinkEvent::Removed(ifindex) => {
@@ -127,7 +128,7 @@ impl Engine {
                 for gone in self.world.set_links(links) {
                     self.enforce(gone, None);
                 }
-                self.look.notify_one();
+                self.look.ask();
             }
             Err(error) => error!(%error, "links could not be listed: trying again later"),
         }
