@@ -1,4 +1,4 @@
-//! News of links as the kernel multicasts it.
+//! News of links, and of the filters on them, as the kernel multicasts it.
 //!
 //! News may be lost when it comes faster than it is read; then the reader is told so and lists
 //! again. Nothing here decides anything.
@@ -15,13 +15,17 @@ use rustix::{
 
 use crate::{
     ErrorClass, Ifindex, Link,
-    rtnl::{Datagram, LinkMessageKind, parse_link},
+    rtnl::{Datagram, LinkMessageKind, parse_filter_link, parse_link},
 };
 
 // linux/rtnetlink.h
 const RTNLGRP_LINK: u32 = 1;
 const RTM_NEWLINK: u16 = 16;
+const RTNLGRP_TC: u32 = 4;
 const RTM_DELLINK: u16 = 17;
+const RTM_DELQDISC: u16 = 37;
+const RTM_NEWTFILTER: u16 = 44;
+const RTM_DELTFILTER: u16 = 45;
 
 /// Room for some 4,000 messages: a hundred containers that start at once send about 3,000.
 const RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
@@ -36,6 +40,8 @@ pub enum LinkEvent {
     Changed(Box<Link>),
     /// The link is gone, or moved to another namespace.
     Removed(Ifindex),
+    /// A filter of the link was removed or replaced, or its qdisc removed, by whomever.
+    FiltersChanged(Ifindex),
     /// News was lost: list the links again.
     Overrun,
 }
@@ -80,7 +86,7 @@ impl LinkMonitor {
         let open = || {
             let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
             let raw = socket.socket_mut();
-            raw.bind(&SocketAddr::new(0, 1 << (RTNLGRP_LINK - 1)))?;
+            raw.bind(&SocketAddr::new(0, 1 << (RTNLGRP_LINK - 1) | 1 << (RTNLGRP_TC - 1)))?;
             // The first goes beyond the system's limit and needs CAP_NET_ADMIN; the second is cut
             // down to that limit.
             set_socket_recv_buffer_size_force(&*raw, RECEIVE_BUFFER)
@@ -153,8 +159,18 @@ fn read(bytes: &[u8], events: &mut Vec<LinkEvent>) {
             events.push(LinkEvent::Overrun);
             return;
         };
-        if !matches!(message.kind, RTM_NEWLINK | RTM_DELLINK) {
-            continue;
+        match message.kind {
+            RTM_NEWLINK | RTM_DELLINK => {}
+            RTM_DELQDISC | RTM_NEWTFILTER | RTM_DELTFILTER => {
+                match parse_filter_link(message.payload) {
+                    Ok(Some(index)) => events.push(LinkEvent::FiltersChanged(index)),
+                    // Of a block that links share.
+                    Ok(None) => {}
+                    Err(_malformed) => events.push(LinkEvent::Overrun),
+                }
+                continue;
+            }
+            _ => continue,
         }
         match parse_link(message.payload) {
             Err(_malformed) => events.push(LinkEvent::Overrun),
@@ -203,6 +219,14 @@ mod tests {
         assert_eq!(events(&message(RTM_NEWLINK, bridge)), []);
         let index = 7.try_into().unwrap();
         assert_eq!(events(&message(RTM_DELLINK, 0)), [LinkEvent::Removed(index)]);
+    }
+
+    #[test]
+    fn filters_that_change_are_told_with_their_link() {
+        for kind in [RTM_DELQDISC, RTM_NEWTFILTER, RTM_DELTFILTER] {
+            let index = 7.try_into().unwrap();
+            assert_eq!(events(&message(kind, 0)), [LinkEvent::FiltersChanged(index)]);
+        }
     }
 
     #[test]

@@ -37,6 +37,15 @@ pub struct InterfacePolicy {
 
 const _: () = assert!(size_of::<InterfacePolicy>() == 12);
 
+impl InterfacePolicy {
+    /// What the programs assume of an interface that has no entry: nothing passes.
+    pub const CLOSED: Self = Self {
+        xdp: Presets::UNASSIGNED,
+        egress: Presets::UNASSIGNED,
+        ingress: Presets::UNASSIGNED,
+    };
+}
+
 /// Which program judged a packet.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

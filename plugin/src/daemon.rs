@@ -17,11 +17,12 @@ use tracing::{error, info, warn};
 
 use crate::control::{self, ServerError};
 use crate::docker;
-use crate::engine::{Engine, QUEUE};
+use crate::engine::{Engine, Parts, QUEUE};
 use crate::event::Event;
-use crate::kernel::{Kernel, LoadError, PacketEvents};
+use crate::kernel::{Kernel, LoadError, PacketEvents, Pins, PinsError};
 use crate::look::Look;
 use crate::plan::TcFlavour;
+use crate::records::Records;
 use crate::sweeper;
 
 /// How soon what failed is tried again.
@@ -36,6 +37,10 @@ pub struct Options {
     pub docker: Endpoint,
     /// Where to listen for questions.
     pub control_socket: PathBuf,
+    /// Where to pin what is attached, in the BPF file system.
+    pub pins: PathBuf,
+    /// Where to write down what is attached.
+    pub state: PathBuf,
     /// Which ways to attach at TC may be used.
     pub tc: TcFlavour,
 }
@@ -46,6 +51,9 @@ pub enum DaemonError {
     /// The kernel programs could not be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// What is attached could not be pinned.
+    #[error(transparent)]
+    Pins(#[from] PinsError),
     /// The control socket could not be made.
     #[error(transparent)]
     Control(#[from] ServerError),
@@ -72,7 +80,7 @@ pub enum DaemonError {
     EngineEnded,
 }
 
-/// Runs until SIGINT or SIGTERM, and then takes everything off again.
+/// Runs until SIGINT or SIGTERM. What is attached stays attached.
 ///
 /// # Errors
 ///
@@ -80,12 +88,15 @@ pub enum DaemonError {
 pub async fn run(options: Options) -> Result<(), DaemonError> {
     let control = control::bind(&options.control_socket)?;
     let stop = stop_signal()?;
-    let (kernel, packets) = Kernel::load()?;
+    let pins = Pins::open(&options.pins)?;
+    let (kernel, packets) = Kernel::load(pins)?;
     let (events, receiver) = mpsc::channel(QUEUE);
     let look = Arc::new(Look::default());
     // Subscribing comes before listing, which the engine does first.
     let monitor = LinkMonitor::open()?;
-    let engine = start_engine(kernel, options.tc, Arc::clone(&look), receiver)?;
+    let records = Records::open(&options.state);
+    let parts = Parts { kernel, records, tc: options.tc, look: Arc::clone(&look) };
+    let engine = start_engine(parts, receiver)?;
 
     let gone = Arc::new(Notify::new());
     let mut sources = JoinSet::new();
@@ -112,24 +123,21 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     // The engine may have ended already.
     events.send(Event::Stop).await.ok();
     engine.await.map_err(|_dropped| DaemonError::EngineEnded)??;
-    info!("everything is taken off: stopped");
+    info!("stopped: what is attached stays attached");
     ended
 }
 
 /// Starts the engine on a thread of its own. The receiver tells how it ended, after its last step.
 fn start_engine(
-    kernel: Kernel,
-    tc: TcFlavour,
-    look: Arc<Look>,
+    parts: Parts,
     mut events: mpsc::Receiver<Event>,
 ) -> Result<oneshot::Receiver<Result<(), DaemonError>>, DaemonError> {
     let (ended, end) = oneshot::channel();
     thread::Builder::new()
         .name("engine".to_owned())
         .spawn(move || {
-            let result = Engine::new(kernel, tc, look)
-                .map(|engine| engine.run(&mut events))
-                .map_err(DaemonError::from);
+            let result =
+                Engine::new(parts).map(|engine| engine.run(&mut events)).map_err(DaemonError::from);
             // Nobody may be waiting any more.
             ended.send(result).ok();
         })

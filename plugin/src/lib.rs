@@ -14,5 +14,6 @@ pub mod labels;
 pub mod look;
 pub mod plan;
 pub mod policy;
+pub mod records;
 pub mod status;
 mod sweeper;

@@ -14,6 +14,36 @@ pub struct Status {
     pub docker: DockerStatus,
     /// The containers that have labels of ours, in the order of their names.
     pub containers: Vec<ContainerStatus>,
+    /// Interfaces that are closed until it is known whose they are, in the order of their indices.
+    pub quarantined: Vec<QuarantineStatus>,
+    /// What happened since the daemon started.
+    pub counts: Counts,
+}
+
+/// An interface that is closed until it is known whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineStatus {
+    /// Its index.
+    pub ifindex: Ifindex,
+    /// Its name.
+    pub name: String,
+    /// For how long.
+    pub seconds: u64,
+    /// Why it is not known yet.
+    pub reason: String,
+}
+
+/// What happened since the daemon started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// New interfaces that were closed until it was known whose they are.
+    pub quarantined: u64,
+    /// Attachments, policies and pins that somebody else removed, and that were put back.
+    pub repairs: u64,
+    /// How often the kernel had more news of links than could be read.
+    pub overruns: u64,
+    /// Records that could not be written, read or removed.
+    pub record_failures: u64,
 }
 
 /// Whether Docker answers.

@@ -10,6 +10,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fs,
+    path::Path,
     path::PathBuf,
     sync::{Arc, Mutex},
     thread,
@@ -24,12 +25,13 @@ use ebpf_netns::{
     monitor::{LinkEvent, LinkMonitor},
 };
 use ebpf_netns_plugin::{
-    engine::{Engine, QUEUE},
+    engine::{Engine, Parts, QUEUE},
     event::{DockerNews, Event},
     facts::{ContainerFacts, Life, Place, Snapshot},
-    kernel::Kernel,
+    kernel::{DEFAULT_DIRECTORY, Kernel, Pins},
     look::Look,
     plan::{Attachment, Hook, Step, TcFlavour},
+    records::{self, Records},
 };
 use ebpf_netns_tests::{Machine, VethFarm, command};
 use nix::net::if_::if_nametoindex;
@@ -110,7 +112,7 @@ fn attaching(count: usize) -> Result<()> {
     if links.len() != count {
         bail!("{} veths instead of {count}", links.len());
     }
-    let (mut kernel, _events) = Kernel::load()?;
+    let (mut kernel, _events) = Kernel::load(Pins::open(Path::new(DEFAULT_DIRECTORY))?)?;
     for (what, hook, attachment) in [
         ("XDP generic", Hook::Xdp, Attachment::XdpGeneric),
         ("XDP native", Hook::Xdp, Attachment::XdpNative),
@@ -142,12 +144,14 @@ fn attaching(count: usize) -> Result<()> {
 fn engine(count: usize) -> Result<()> {
     let before = resident()?;
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let (kernel, packets) = Kernel::load()?;
+    let (kernel, packets) = Kernel::load(Pins::open(Path::new(DEFAULT_DIRECTORY))?)?;
+    let records = Records::open(Path::new(records::DEFAULT_DIRECTORY));
     let (events, mut receiver) = mpsc::channel(QUEUE);
     let first_seen: Seen = Arc::default();
     let monitor = runtime.block_on(async { LinkMonitor::open() })?;
     let engine = thread::spawn(move || -> Result<()> {
-        Engine::new(kernel, TcFlavour::Auto, Arc::new(Look::default()))?.run(&mut receiver);
+        let look = Arc::new(Look::default());
+        Engine::new(Parts { kernel, records, tc: TcFlavour::Auto, look })?.run(&mut receiver);
         Ok(())
     });
     runtime.spawn(forward(monitor, events.clone(), Arc::clone(&first_seen)));

@@ -1,13 +1,13 @@
 //! Attaching and detaching, step by step, on veths without Docker: what the kernel shows for each
 //! way, what it refuses, and that nothing stays and nothing foreign is touched.
 
-use std::process::Command;
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use ebpf_netns::{Ifindex, Link, Rtnl, XdpMode, rtnl::Direction};
 use ebpf_netns_plugin::{
-    kernel::{Kernel, Refusal, attached},
-    plan::{Attachment, Hook, Step},
+    kernel::{DEFAULT_DIRECTORY, Damage, Kernel, Pins, Refusal, attached, clean},
+    plan::{Attachment, Hook, Standing, Step, Way},
 };
 use ebpf_netns_tests::{command, isolated, privilege};
 use plugin_common::abi::{EGRESS_PROGRAM, INGRESS_PROGRAM, InterfacePolicy, XDP_PROGRAM};
@@ -28,8 +28,22 @@ impl Stage {
         let rtnl = Rtnl::open()?;
         let veth = rtnl.links()?.into_iter().find(|link| link.name == "host0");
         let veth = veth.context("host0 is there")?.index;
-        let (kernel, _events) = Kernel::load()?;
-        Ok(Self { rtnl, kernel, veth })
+        Ok(Self { rtnl, kernel: load()?, veth })
+    }
+
+    /// Ends the daemon as a kill does, and starts another.
+    fn restart(&mut self) -> Result<()> {
+        self.stop()?;
+        self.kernel = load()?;
+        Ok(())
+    }
+
+    /// Ends the daemon as a kill does: another takes its place in a directory of its own.
+    fn stop(&mut self) -> Result<()> {
+        let elsewhere = Pins::open(Path::new("/sys/fs/bpf/elsewhere"))?;
+        let (kernel, _events) = Kernel::load(elsewhere)?;
+        self.kernel = kernel;
+        Ok(())
     }
 
     fn link(&self) -> Result<Link> {
@@ -64,6 +78,21 @@ impl Stage {
         }
         Ok(shown)
     }
+}
+
+fn load() -> Result<Kernel> {
+    let (kernel, _events) = Kernel::load(Pins::open(Path::new(DEFAULT_DIRECTORY))?)?;
+    Ok(kernel)
+}
+
+/// The ids of the programs that the kernel shows on the veth.
+fn program_ids(stage: &Stage) -> Result<BTreeSet<u32>> {
+    let link = stage.link()?;
+    let mut ids: BTreeSet<u32> = attached(&link).iter().map(|one| one.program.id).collect();
+    for direction in [Direction::Ingress, Direction::Egress] {
+        ids.extend(stage.rtnl.bpf_filters(stage.veth, direction)?.iter().map(|one| one.program_id));
+    }
+    Ok(ids)
 }
 
 fn qdiscs() -> Result<String> {
@@ -134,14 +163,175 @@ fn every_way_attaches_shows_and_detaches() -> Result<()> {
     })
 }
 
+/// Dropping the kernel is what a killed daemon amounts to: descriptors are closed, and no more.
 #[test]
-fn dropping_the_kernel_takes_everything_off() -> Result<()> {
-    on_stage("dropping_the_kernel_takes_everything_off", |stage| {
+fn what_is_attached_outlives_the_daemon_and_the_next_one_takes_it_over() -> Result<()> {
+    on_stage("what_is_attached_outlives_the_daemon_and_the_next_one_takes_it_over", |stage| {
+        let tc = if kernel_has_tcx()? { Attachment::Tcx } else { Attachment::Clsact };
+        let ways = [
+            (Hook::Xdp, Attachment::XdpGeneric),
+            (Hook::Egress, tc),
+            (Hook::Ingress, Attachment::Clsact),
+        ];
+        for (hook, attachment) in ways {
+            stage.attach(hook, attachment)??;
+        }
+        let (shown, ids) = (stage.shown()?, program_ids(stage)?);
+        stage.restart()?;
+        ensure!(stage.shown()? == shown, "{:?} instead of {shown:?}", stage.shown()?);
+        ensure!(program_ids(stage)? == ids, "the programs are those of the dead daemon");
+        let link = stage.link()?;
+        let found = stage.kernel.inherit(&[&link])?;
+        let standing = found.get(&stage.veth).context("the veth is found")?;
+        let ways: BTreeSet<Way> = ways.into_iter().collect();
+        ensure!(standing.ways == ways && standing.inherited == ways, "{standing:?}");
+        ensure!(standing.policy == Some(InterfacePolicy::default()), "{standing:?}");
+        for (hook, attachment) in &ways {
+            stage.attach(*hook, *attachment)??;
+        }
+        ensure!(stage.shown()? == shown, "{:?} instead of {shown:?}", stage.shown()?);
+        let own = program_ids(stage)?;
+        ensure!(own.iter().all(|id| !ids.contains(id)), "they are ours now: {own:?}, {ids:?}");
+        for (hook, attachment) in ways {
+            stage.detach(hook, attachment)?;
+        }
+        ensure!(stage.shown()?.is_empty(), "{:?} stays", stage.shown()?);
+        ensure!(!qdiscs()?.contains("clsact"), "the qdisc goes with the last filter");
+        Ok(())
+    })
+}
+
+#[test]
+fn what_is_pinned_of_an_interface_that_is_gone_is_removed() -> Result<()> {
+    on_stage("what_is_pinned_of_an_interface_that_is_gone_is_removed", |stage| {
+        stage.attach(Hook::Xdp, Attachment::XdpGeneric)??;
+        let links = Path::new(DEFAULT_DIRECTORY).join("v1/links");
+        ensure!(links.read_dir()?.count() == 1, "the link is pinned");
+        stage.restart()?;
+        ip("link del host0")?;
+        ensure!(stage.kernel.inherit(&[])?.is_empty(), "nothing is found");
+        ensure!(links.read_dir()?.count() == 0, "the pin is gone");
+        Ok(())
+    })
+}
+
+#[test]
+fn links_of_an_older_layout_hold_until_they_are_replaced() -> Result<()> {
+    on_stage("links_of_an_older_layout_hold_until_they_are_replaced", |stage| {
+        stage.attach(Hook::Xdp, Attachment::XdpGeneric)??;
+        let shown = stage.shown()?;
+        let root = Path::new(DEFAULT_DIRECTORY);
+        fs::rename(root.join("v1"), root.join("v0"))?;
+        stage.restart()?;
+        let link = stage.link()?;
+        let found = stage.kernel.inherit(&[&link])?;
+        let standing = found.get(&stage.veth).context("the veth is found")?;
+        ensure!(standing.policy.is_none(), "its entry was of another layout: {standing:?}");
+        ensure!(stage.shown()? == shown, "it stays attached meanwhile");
+        stage.attach(Hook::Xdp, Attachment::XdpGeneric)??;
+        ensure!(stage.shown()? == shown, "{:?} instead of {shown:?}", stage.shown()?);
+        ensure!(!root.join("v0").exists(), "nothing is left of the older layout");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_newer_layout_is_left_alone() -> Result<()> {
+    on_stage("a_newer_layout_is_left_alone", |stage| {
+        stage.attach(Hook::Xdp, Attachment::XdpGeneric)??;
+        let shown = stage.shown()?;
+        let root = Path::new(DEFAULT_DIRECTORY);
+        stage.stop()?;
+        fs::rename(root.join("v1"), root.join("v9"))?;
+        let error = Pins::open(root).err().context("refused")?;
+        ensure!(error.to_string().contains("newer version"), "{error}");
+        ensure!(stage.shown()? == shown, "it stays enforced");
+        fs::rename(root.join("v9"), root.join("v1"))?;
+        Ok(())
+    })
+}
+
+#[test]
+fn f45_a_second_daemon_is_refused() -> Result<()> {
+    on_stage("f45_a_second_daemon_is_refused", |_stage| {
+        let error = Pins::open(Path::new(DEFAULT_DIRECTORY)).err().context("refused")?;
+        ensure!(error.to_string().contains("runs already"), "{error}");
+        Ok(())
+    })
+}
+
+#[test]
+fn f31_without_a_bpf_file_system_there_is_a_way_out() -> Result<()> {
+    if !privilege::have_root()? {
+        return Ok(());
+    }
+    isolated("f31_without_a_bpf_file_system_there_is_a_way_out", || {
+        let error = Pins::open(Path::new("/proc/sys/ebpf-netns")).err().context("refused")?;
+        let text = error.to_string();
+        ensure!(text.contains("mount -t bpf bpf /proc/sys"), "{text}");
+        command::stdout_of(Command::new("umount").arg("/sys/fs/bpf"))?;
+        Pins::open(Path::new(DEFAULT_DIRECTORY))?;
+        let mounts = fs::read_to_string("/proc/self/mounts")?;
+        ensure!(mounts.contains(" /sys/fs/bpf bpf "), "it is mounted where it is missing");
+        Ok(())
+    })
+}
+
+#[test]
+fn f32_what_others_take_off_is_noticed() -> Result<()> {
+    on_stage("f32_what_others_take_off_is_noticed", |stage| {
+        let filter = (Hook::Ingress, Attachment::Clsact);
+        let link = (Hook::Xdp, Attachment::XdpGeneric);
+        for (hook, attachment) in [filter, link] {
+            stage.attach(hook, attachment)??;
+        }
+        let standing = Standing {
+            policy: Some(InterfacePolicy::default()),
+            ways: [filter, link].into(),
+            ..Standing::default()
+        };
+        let audit = |stage: &mut Stage| stage.kernel.audit(stage.veth, &standing);
+        ensure!(audit(stage)? == Damage::default(), "all is well");
+        let pin = Path::new(DEFAULT_DIRECTORY)
+            .join("v1/links")
+            .join(format!("{}-xdp-generic", stage.veth));
+        fs::remove_file(&pin)?;
+        ensure!(audit(stage)? == Damage { repinned: 1, ..Damage::default() }, "the pin is back");
+        ensure!(pin.exists() && audit(stage)? == Damage::default(), "all is well again");
+
+        command::stdout_of(Command::new("bpftool").args(["link", "detach", "pinned"]).arg(&pin))?;
+        ensure!(audit(stage)? == Damage { gone: vec![link], ..Damage::default() }, "detached");
+        tc("qdisc del dev host0 clsact")?;
+        let gone = audit(stage)?.gone;
+        ensure!(gone.contains(&filter), "the filter went with the qdisc: {gone:?}");
+        let key = stage.veth.get().to_ne_bytes().map(|byte| byte.to_string());
+        let map = Path::new(DEFAULT_DIRECTORY).join("v1/maps/POLICY");
+        let mut delete = Command::new("bpftool");
+        command::stdout_of(
+            delete.args(["map", "delete", "pinned"]).arg(&map).arg("key").args(key),
+        )?;
+        ensure!(audit(stage)?.policy, "the entry is gone");
+        ensure!(stage.kernel.audit_pins()? == 0, "no map or program is missing");
+        fs::remove_dir_all(Path::new(DEFAULT_DIRECTORY).join("v1"))?;
+        ensure!(stage.kernel.audit_pins()? == 6 && map.exists(), "three maps, three programs");
+        Ok(())
+    })
+}
+
+#[test]
+fn clean_takes_off_all_of_ours_and_nothing_else() -> Result<()> {
+    on_stage("clean_takes_off_all_of_ours_and_nothing_else", |stage| {
+        ip("link add host1 type veth peer name inner1")?;
+        tc("qdisc add dev host1 clsact")?;
         stage.attach(Hook::Xdp, Attachment::XdpGeneric)??;
         stage.attach(Hook::Egress, Attachment::Clsact)??;
-        let (kernel, _events) = Kernel::load()?;
-        drop(std::mem::replace(&mut stage.kernel, kernel));
+        stage.stop()?;
+        let removed = clean(Pins::open(Path::new(DEFAULT_DIRECTORY))?)?;
+        ensure!(removed.len() == 2, "{removed:?}");
         ensure!(stage.shown()?.is_empty(), "{:?} stays", stage.shown()?);
+        ensure!(!qdiscs()?.contains("clsact"), "our qdisc is gone");
+        ensure!(tc("qdisc show dev host1")?.contains("clsact"), "the other is not ours");
+        ensure!(!Path::new(DEFAULT_DIRECTORY).exists(), "no directory is left");
         Ok(())
     })
 }
@@ -171,9 +361,7 @@ fn t11_foreign_qdiscs_and_filters_survive() -> Result<()> {
 fn a_filter_that_a_killed_daemon_left_is_replaced() -> Result<()> {
     on_stage("a_filter_that_a_killed_daemon_left_is_replaced", |stage| {
         stage.attach(Hook::Egress, Attachment::Clsact)??;
-        let (kernel, _events) = Kernel::load()?;
-        // A killed process runs no destructor.
-        std::mem::forget(std::mem::replace(&mut stage.kernel, kernel));
+        stage.restart()?;
         ensure!(stage.shown()?.len() == 1, "the filter is still there");
         stage.attach(Hook::Egress, Attachment::Clsact)??;
         ensure!(stage.shown()?.len() == 1, "there are two: {:?}", stage.shown()?);

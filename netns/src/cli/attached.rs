@@ -68,7 +68,7 @@ pub(crate) fn by_rtnetlink(rtnl: &Rtnl, link: &Link) -> Result<Vec<Attachment>, 
     let hooks =
         [(Direction::Ingress, Hook::ClsactIngress), (Direction::Egress, Hook::ClsactEgress)];
     for (direction, hook) in hooks {
-        for BpfFilter { program_id: id, name, tag } in rtnl.bpf_filters(ifindex, direction)? {
+        for BpfFilter { program_id: id, name, tag, .. } in rtnl.bpf_filters(ifindex, direction)? {
             let program = Program { id, name: Some(name).filter(|name| !name.is_empty()), tag };
             attached.push(Attachment { ifindex, hook, mode: None, program });
         }

@@ -1,12 +1,15 @@
 //! The clsact qdisc of a link and the filters on it.
 
+use std::os::fd::AsRawFd as _;
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    tc::{TcAttribute, TcHandle, TcMessage},
+    tc::{TcAttribute, TcBpfFlags, TcFilterBpf, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
 };
 use rustix::io::Errno;
 
-use super::{BpfFilter, Direction, Operation, Rtnl, RtnlError, wire};
+use super::{BpfFilter, Direction, NewBpfFilter, Operation, Rtnl, RtnlError, wire};
 use crate::Ifindex;
 
 impl Rtnl {
@@ -30,6 +33,69 @@ impl Rtnl {
             .map_err(|wire::Malformed| RtnlError::Malformed { operation, what: "filter" })
     }
 
+    /// Adds a clsact qdisc to one of our own links; false if it has one already, or an `ingress`
+    /// qdisc, which excludes it.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn add_clsact(&self, index: Ifindex) -> Result<bool, RtnlError> {
+        let request = RouteNetlinkMessage::NewQueueDiscipline(clsact(index));
+        let flags = NLM_F_CREATE | NLM_F_EXCL;
+        match self.socket.change_with(Operation::AddClsact(index), &request, flags) {
+            Err(error) if error.errno() == Some(Errno::EXIST) => Ok(false),
+            result => result.map(|()| true),
+        }
+    }
+
+    /// Attaches an eBPF program to one of our own links, which must have a clsact qdisc. A filter of
+    /// the same priority and handle is replaced in one step: no packet passes between the two.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn set_bpf_filter(
+        &self,
+        index: Ifindex,
+        filter: &NewBpfFilter<'_>,
+    ) -> Result<(), RtnlError> {
+        let mut message = filter_message(index, filter.direction, (filter.priority, filter.handle));
+        let program = filter.program.as_raw_fd().cast_unsigned();
+        message.attributes.push(TcAttribute::Kind(TcFilterBpf::KIND.to_owned()));
+        message.attributes.push(TcAttribute::Options(
+            [
+                TcFilterBpfOption::ProgFd(program),
+                TcFilterBpfOption::ProgName(filter.name.to_owned()),
+                TcFilterBpfOption::Flags(TcBpfFlags::DirectAction),
+            ]
+            .map(TcOption::Bpf)
+            .to_vec(),
+        ));
+        let request = RouteNetlinkMessage::NewTrafficFilter(message);
+        self.socket.change_with(Operation::SetFilter(index), &request, NLM_F_CREATE)
+    }
+
+    /// Removes a filter from one of our own links; one that is not there is as good as removed.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn remove_filter(
+        &self,
+        index: Ifindex,
+        direction: Direction,
+        priority: u16,
+        handle: u32,
+    ) -> Result<(), RtnlError> {
+        let message = filter_message(index, direction, (priority, handle));
+        let request = RouteNetlinkMessage::DelTrafficFilter(message);
+        match self.socket.change(Operation::RemoveFilter(index), &request) {
+            // EINVAL: the qdisc is gone, and all filters with it.
+            Err(error) if matches!(error.errno(), Some(Errno::NOENT | Errno::INVAL)) => Ok(()),
+            result => result,
+        }
+    }
+
     /// Removes the clsact qdisc of one of our own links if it has no filter, of whatever kind;
     /// tells whether it was removed.
     ///
@@ -42,30 +108,54 @@ impl Rtnl {
                 return Ok(false);
             }
         }
-        let mut message = TcMessage::default();
-        message.header.index = index.get().cast_signed();
-        message.header.parent = TcHandle::CLSACT;
-        message.attributes.push(TcAttribute::Kind("clsact".to_owned()));
-        let request = RouteNetlinkMessage::DelQueueDiscipline(message);
+        let request = RouteNetlinkMessage::DelQueueDiscipline(clsact(index));
         self.socket.change(Operation::RemoveClsact(index), &request)?;
         Ok(true)
     }
 
     fn filters(&self, index: Ifindex, direction: Direction) -> Result<Vec<Vec<u8>>, RtnlError> {
-        let mut message = TcMessage::default();
-        message.header.index = index.get().cast_signed();
-        message.header.parent = TcHandle {
-            major: TcHandle::CLSACT.major,
-            minor: match direction {
-                Direction::Ingress => TcHandle::MIN_INGRESS,
-                Direction::Egress => TcHandle::MIN_EGRESS,
-            },
-        };
-        let request = RouteNetlinkMessage::GetTrafficFilter(message);
+        let request = RouteNetlinkMessage::GetTrafficFilter(at(index, direction));
         match self.dump(Operation::Filters(index), &request) {
             // A kernel without traffic control has no filters.
             Err(error) if error.errno() == Some(Errno::OPNOTSUPP) => Ok(Vec::new()),
             replies => replies,
         }
     }
+}
+
+fn clsact(index: Ifindex) -> TcMessage {
+    let mut message = TcMessage::default();
+    message.header.index = index.get().cast_signed();
+    message.header.handle = TcHandle { major: TcHandle::CLSACT.major, minor: 0 };
+    message.header.parent = TcHandle::CLSACT;
+    message.attributes.push(TcAttribute::Kind("clsact".to_owned()));
+    message
+}
+
+/// Where filters of one direction are.
+fn at(index: Ifindex, direction: Direction) -> TcMessage {
+    let mut message = TcMessage::default();
+    message.header.index = index.get().cast_signed();
+    message.header.parent = TcHandle {
+        major: TcHandle::CLSACT.major,
+        minor: match direction {
+            Direction::Ingress => TcHandle::MIN_INGRESS,
+            Direction::Egress => TcHandle::MIN_EGRESS,
+        },
+    };
+    message
+}
+
+/// One filter, which sees packets of every protocol.
+fn filter_message(
+    index: Ifindex,
+    direction: Direction,
+    (priority, handle): (u16, u32),
+) -> TcMessage {
+    // linux/if_ether.h
+    const ETH_P_ALL: u16 = 3;
+    let mut message = at(index, direction);
+    message.header.handle = handle.into();
+    message.header.info = u32::from(priority) << 16 | u32::from(ETH_P_ALL.to_be());
+    message
 }

@@ -25,8 +25,14 @@ pub enum Operation {
     AddressesIn(Nsid),
     /// Dump the filters of one of our own links.
     Filters(Ifindex),
+    /// Add a clsact qdisc to one of our own links.
+    AddClsact(Ifindex),
     /// Remove the clsact qdisc of one of our own links.
     RemoveClsact(Ifindex),
+    /// Add or replace a filter of one of our own links.
+    SetFilter(Ifindex),
+    /// Remove a filter of one of our own links.
+    RemoveFilter(Ifindex),
 }
 
 impl fmt::Display for Operation {
@@ -39,6 +45,9 @@ impl fmt::Display for Operation {
             Self::Link(index) => write!(f, "get link {index}"),
             Self::LinkIn(nsid, index) => write!(f, "get link {index} of namespace id {nsid}"),
             Self::Filters(index) => write!(f, "list filters of link {index}"),
+            Self::AddClsact(index) => write!(f, "add a clsact qdisc to link {index}"),
+            Self::SetFilter(index) => write!(f, "set a filter of link {index}"),
+            Self::RemoveFilter(index) => write!(f, "remove a filter of link {index}"),
             Self::RemoveClsact(index) => write!(f, "remove the clsact qdisc of link {index}"),
             Self::AddressesIn(nsid) => write!(f, "list addresses of namespace id {nsid}"),
         }
@@ -120,6 +129,12 @@ impl RtnlError {
                 ErrorClass::Bug
             }
         }
+    }
+
+    /// The kernel's error number as a number, if it was the kernel that refused a request.
+    #[must_use]
+    pub fn raw_os_error(&self) -> Option<i32> {
+        self.errno().map(Errno::raw_os_error)
     }
 
     /// The kernel's error number, if it was the kernel that refused a request.

@@ -29,7 +29,7 @@ use rustix::io::Errno;
 
 pub use error::{Operation, RtnlError};
 use socket::Socket;
-pub(crate) use wire::{Datagram, LinkMessageKind, parse_link};
+pub(crate) use wire::{Datagram, LinkMessageKind, parse_filter_link, parse_link};
 
 use crate::{Ifindex, Link, Namespace, Nsid};
 
@@ -53,12 +53,31 @@ pub enum Direction {
 /// visible in rtnetlink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BpfFilter {
+    /// Which of the filters of its priority it is.
+    pub handle: u32,
+    /// Filters of lower numbers run first.
+    pub priority: u16,
     /// The kernel's id for the program.
     pub program_id: u32,
     /// The name that was given to the filter.
     pub name: String,
     /// The hash of the program, in hexadecimal.
     pub tag: Option<String>,
+}
+
+/// An eBPF program to be attached as a traffic control filter with direct action.
+#[derive(Clone, Copy, Debug)]
+pub struct NewBpfFilter<'a> {
+    /// Which way.
+    pub direction: Direction,
+    /// Filters of lower numbers run first.
+    pub priority: u16,
+    /// Which of the filters of its priority it is.
+    pub handle: u32,
+    /// The loaded program, of type `BPF_PROG_TYPE_SCHED_CLS`.
+    pub program: BorrowedFd<'a>,
+    /// What the filter is called in lists.
+    pub name: &'a str,
 }
 
 /// A connection to rtnetlink in the namespace of the thread that opened it.

@@ -68,7 +68,17 @@ impl Socket {
         operation: Operation,
         request: &RouteNetlinkMessage,
     ) -> Result<(), RtnlError> {
-        let sequence = self.send(operation, request, NLM_F_REQUEST | NLM_F_ACK)?;
+        self.change_with(operation, request, 0)
+    }
+
+    /// As [`Socket::change`], with more flags.
+    pub(crate) fn change_with(
+        &self,
+        operation: Operation,
+        request: &RouteNetlinkMessage,
+        flags: u16,
+    ) -> Result<(), RtnlError> {
+        let sequence = self.send(operation, request, NLM_F_REQUEST | NLM_F_ACK | flags)?;
         self.receive(operation, sequence, |reply, _flags| matches!(reply, Reply::End))
     }
 

@@ -245,6 +245,16 @@ pub(crate) fn parse_nsid(payload: &[u8]) -> Parsed<i32> {
     u32_at(value, 0).map(u32::cast_signed)
 }
 
+/// The link that a message about a qdisc or filter is about; `None` if it is about a block of them.
+pub(crate) fn parse_filter_link(payload: &[u8]) -> Parsed<Option<Ifindex>> {
+    // linux/rtnetlink.h
+    const TCM_IFINDEX_MAGIC_BLOCK: u32 = u32::MAX;
+    match u32_at(payload, 4)? {
+        TCM_IFINDEX_MAGIC_BLOCK => Ok(None),
+        raw => index(raw).map(Some),
+    }
+}
+
 /// The eBPF program of a traffic control filter; `None` for a filter that is something else.
 pub(crate) fn parse_bpf_filter(payload: &[u8]) -> Parsed<Option<BpfFilter>> {
     let attributes = payload.get(20..).ok_or(Malformed)?;
@@ -256,7 +266,11 @@ pub(crate) fn parse_bpf_filter(payload: &[u8]) -> Parsed<Option<BpfFilter>> {
     let Some(id) = find(options, TCA_BPF_ID)? else {
         return Ok(None);
     };
+    let info = u32_at(payload, 16)?;
     Ok(Some(BpfFilter {
+        handle: u32_at(payload, 8)?,
+        // The lower half is the protocol.
+        priority: (info >> 16) as u16,
         program_id: u32_at(id, 0)?,
         name: find(options, TCA_BPF_NAME)?.map(text).unwrap_or_default(),
         tag: find(options, TCA_BPF_TAG)?.map(hex),
@@ -459,8 +473,13 @@ mod tests {
         };
         let id = encode(TCA_BPF_ID, &9_u32.to_ne_bytes());
         let options = [encode(TCA_BPF_NAME, b"prog\0"), encode(TCA_BPF_TAG, &[0xab; 8]), id];
-        let expected =
-            BpfFilter { program_id: 9, name: "prog".into(), tag: Some("abababababababab".into()) };
+        let expected = BpfFilter {
+            handle: 0,
+            priority: 0,
+            program_id: 9,
+            name: "prog".into(),
+            tag: Some("abababababababab".into()),
+        };
         assert_eq!(filter(b"bpf\0", &options), Ok(Some(expected)));
         assert_eq!(filter(b"bpf\0", &[]), Ok(None));
         assert_eq!(filter(b"flower\0", &options), Ok(None));

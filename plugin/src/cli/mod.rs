@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::control::DEFAULT_SOCKET;
 use crate::plan::TcFlavour;
+use crate::{kernel, records};
 
 pub use self::verbs::main;
 
@@ -29,10 +30,14 @@ struct Cli {
 enum Verb {
     /// Run the daemon in the foreground, until Ctrl-C or SIGTERM.
     ///
-    /// It watches Docker and the kernel, attaches what the labels of each container ask for, and
-    /// takes everything off again when it stops. Needs root, or `CAP_BPF`, `CAP_NET_ADMIN` and
+    /// It watches Docker and the kernel, and attaches what the labels of each container ask for. All
+    /// of it stays attached when the daemon ends: `clean` takes it off. Needs root, or `CAP_BPF`, `CAP_NET_ADMIN` and
     /// `CAP_PERFMON` (and `CAP_SYS_PTRACE` for containers that share another's network).
     Run(Run),
+    /// Take everything off that a daemon attached, pinned and wrote down, and nothing else.
+    ///
+    /// The daemon must not run. Every container is open after that.
+    Clean(Places),
     /// Show what is enforced on each container, what is not, and why.
     Status(StatusArgs),
     /// Read labels as the daemon would, without Docker or root.
@@ -51,12 +56,25 @@ struct Run {
     /// Where to listen for `status`.
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     control_socket: PathBuf,
+    #[command(flatten)]
+    places: Places,
     /// How to attach at TC: TCX where the kernel has it (6.6) and else clsact, or one of them alone.
     #[arg(long, value_enum, default_value_t)]
     tc: TcFlavour,
     /// How to write the log, to standard error. `RUST_LOG` sets how much.
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
+}
+
+/// Where a daemon leaves what outlives it.
+#[derive(Debug, Args)]
+struct Places {
+    /// Where programs, maps and links are pinned, in a BPF file system.
+    #[arg(long, value_name = "DIR", default_value = kernel::DEFAULT_DIRECTORY)]
+    pins: PathBuf,
+    /// Where it is written down what is attached for whom.
+    #[arg(long, value_name = "DIR", default_value = records::DEFAULT_DIRECTORY)]
+    state: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -7,11 +7,18 @@ use ebpf_netns::text::printable;
 
 use crate::kernel::{AttachedProgram, Count, Traffic};
 use crate::labels::{Direction, LabelPolicy, XdpMode, format_presets};
-use crate::status::{ContainerStatus, DockerStatus, HookStatus, InterfaceStatus, Status};
+use crate::status::{
+    ContainerStatus, DockerStatus, HookStatus, InterfaceStatus, QuarantineStatus, Status,
+};
 
 /// The table of `status`, with what needs a sentence below it.
 pub(super) fn status(status: &Status) -> String {
     let mut text = docker(&status.docker);
+    for QuarantineStatus { name, ifindex, seconds, reason } in &status.quarantined {
+        let name = printable(name);
+        // Writing to a string cannot fail.
+        writeln!(text, "{name} ({ifindex}) is closed since {seconds} s: {reason}").ok();
+    }
     if status.containers.is_empty() {
         text.push_str("no container has labels of ebpf-netns\n");
         return text;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -12,12 +13,13 @@ use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
-use super::{AttachedArgs, Check, Cli, Format, LogFormat, Run, StatusArgs, Verb, table};
+use super::{AttachedArgs, Check, Cli, Format, LogFormat, Places, Run, StatusArgs, Verb, table};
 use crate::control::{self, ClientError};
 use crate::daemon::{self, DaemonError, Options};
 use crate::error::{chain, of_system};
-use crate::kernel::{LoadError, attached};
+use crate::kernel::{self, CleanError, LoadError, Pins, PinsError, attached};
 use crate::labels::{self, LabelErrors};
+use crate::records;
 
 /// Reads the command line and does what it says.
 #[must_use]
@@ -25,6 +27,7 @@ pub fn main() -> ExitCode {
     let Cli { verb } = Cli::parse();
     let (done, format) = match verb {
         Verb::Run(args) => (run(args), Format::Table),
+        Verb::Clean(args) => (clean(&args), Format::Table),
         Verb::Status(args) => (status(&args), args.format),
         Verb::Check(args) => (check(&args), args.format),
         Verb::Attached(args) => (show_attached(&args), args.format),
@@ -49,11 +52,12 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: Run) -> Result<(), Failure> {
-    let Run { docker_host, control_socket, tc, log_format } = args;
+    let Run { docker_host, control_socket, places, tc, log_format } = args;
+    let Places { pins, state } = places;
     start_log(log_format);
     let docker = Endpoint::parse(&docker_host, false)
         .map_err(|reason| DockerError::BadEndpoint { host: docker_host, reason })?;
-    let options = Options { docker, control_socket, tc };
+    let options = Options { docker, control_socket, pins, state, tc };
     Ok(runtime()?.block_on(daemon::run(options))?)
 }
 
@@ -69,6 +73,18 @@ fn start_log(format: LogFormat) {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),
     }
+}
+
+fn clean(args: &Places) -> Result<(), Failure> {
+    let Places { pins, state } = args;
+    let mut removed = kernel::clean(Pins::open(pins)?)?;
+    records::clean(state).map_err(|source| Failure::State { path: state.clone(), source })?;
+    removed.push(format!("{} and {}", pins.display(), state.display()));
+    let mut out = io::stdout().lock();
+    for line in removed {
+        writeln!(out, "removed {line}")?;
+    }
+    Ok(())
 }
 
 fn status(args: &StatusArgs) -> Result<(), Failure> {
@@ -138,6 +154,16 @@ enum Failure {
     Rtnl(#[from] RtnlError),
     #[error("no interface has index {0}: ip link shows them")]
     NoInterface(Ifindex),
+    #[error(transparent)]
+    Pins(#[from] PinsError),
+    #[error("clean")]
+    Clean(#[from] CleanError),
+    #[error("remove {}", path.display())]
+    State {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("write the output")]
     Output(#[from] io::Error),
 }
@@ -149,7 +175,14 @@ impl Failure {
             // The verifier's refusal is an EACCES too.
             Self::Daemon(DaemonError::Load(_)) => exit::FAILED,
             Self::Daemon(error) if is_permission(error) => exit::NOT_PERMITTED,
-            Self::Daemon(_) | Self::Output(_) => exit::FAILED,
+            Self::Pins(error) if is_permission(error) => exit::NOT_PERMITTED,
+            Self::Clean(error) if is_permission(error) => exit::NOT_PERMITTED,
+            Self::State { source, .. } if is_permission(source) => exit::NOT_PERMITTED,
+            Self::Daemon(_)
+            | Self::Output(_)
+            | Self::Pins(_)
+            | Self::Clean(_)
+            | Self::State { .. } => exit::FAILED,
             Self::Client(error) => error.exit_code(),
             Self::Docker(error) => error.exit_code(),
             Self::Labels(_) => exit::BAD_DATA,

@@ -125,7 +125,7 @@ fn in_namespace(rtnl: &Rtnl, nsid: Nsid) -> Result<Claim, String> {
 }
 
 /// The other end of a veth, if it still is where it was.
-fn peer(rtnl: &Rtnl, veth: &Link) -> Result<Option<Link>, String> {
+pub(super) fn peer(rtnl: &Rtnl, veth: &Link) -> Result<Option<Link>, String> {
     let (Some(nsid), Some(index)) = (veth.peer_nsid, veth.peer_index) else { return Ok(None) };
     match rtnl.link_in(nsid, index).map_err(Failure::from) {
         Ok(peer) => Ok(peer),

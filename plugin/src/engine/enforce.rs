@@ -6,16 +6,43 @@ use tracing::{debug, error, info, warn};
 
 use super::Engine;
 use super::world::Wanted;
+use crate::error::chain;
 use crate::kernel::Refusal;
-use crate::plan::{Attachment, Choice, Hook, Outcome, Step, Target, TcFlavour, choose, steps};
+use crate::plan::{Choice, Outcome, Standing, Step, Target, TcFlavour, Way, choose, steps};
+use crate::records::Progress;
 
 /// More often than this nothing can be refused for one interface: each way is tried once.
-const ATTEMPTS: usize = 10;
+pub(super) const ATTEMPTS: usize = 10;
+
+/// How many steps that take the kernel long may be done now.
+#[derive(Debug)]
+pub(super) struct Budget(usize);
+
+impl Budget {
+    const NOTHING_SLOW: Self = Self(0);
+    const ONE_SLOW: Self = Self(1);
+
+    /// However long it takes.
+    pub(super) const fn anything() -> Self {
+        Self(usize::MAX)
+    }
+}
+
+/// How far the steps were carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// To the end; whether anything had to be done.
+    End { changed: bool },
+    /// To a step that takes long.
+    SlowStep,
+}
 
 /// How carrying out steps ended early.
-enum Stopped {
+pub(super) enum Stopped {
     /// The kernel refuses this attachment.
-    Refused(Hook, Attachment, Refusal),
+    Refused(Way, Refusal),
+    /// What was attached in this way is not any more.
+    Severed(Way),
     /// The kernel refuses something that has no alternative.
     Failed(Refusal),
     /// The interface is gone.
@@ -23,129 +50,194 @@ enum Stopped {
 }
 
 impl Engine {
-    /// Brings an interface to where it should be; `None` releases it.
+    /// Brings an interface to where it should be, but for what takes long, which is put off; `None`
+    /// releases it.
     pub(super) fn enforce(&mut self, ifindex: Ifindex, wanted: Option<Wanted>) {
         match wanted {
             None => self.release(ifindex),
-            Some(wanted) => {
-                for _ in 0..ATTEMPTS {
-                    if self.converge(ifindex, &wanted) {
-                        return;
-                    }
-                }
-                error!(%ifindex, "no way to attach was left untried: a bug");
-            }
+            Some(wanted) => self.bring(ifindex, wanted, Budget::NOTHING_SLOW),
         }
     }
 
-    /// One attempt; `false` when the kernel refused and another way is to be tried.
-    fn converge(&mut self, ifindex: Ifindex, wanted: &Wanted) -> bool {
+    /// Does one of the things that take long.
+    pub(super) fn work_off(&mut self) {
+        if let Some((ifindex, wanted)) = self.backlog.pop_first() {
+            self.bring(ifindex, wanted, Budget::ONE_SLOW);
+        }
+    }
+
+    fn bring(&mut self, ifindex: Ifindex, wanted: Wanted, mut budget: Budget) {
+        for _ in 0..ATTEMPTS {
+            match self.converge(ifindex, &wanted, &mut budget) {
+                Some(Reached::End { .. }) => return,
+                Some(Reached::SlowStep) => {
+                    self.backlog.insert(ifindex, wanted);
+                    return;
+                }
+                None => {}
+            }
+        }
+        error!(%ifindex, "no way to attach was left untried: a bug");
+    }
+
+    /// One attempt; `None` when the kernel refused and another way is to be tried.
+    fn converge(
+        &mut self,
+        ifindex: Ifindex,
+        wanted: &Wanted,
+        budget: &mut Budget,
+    ) -> Option<Reached> {
+        const DONE: Option<Reached> = Some(Reached::End { changed: false });
         let known = self.world.enforced.entry(ifindex).or_default();
         let choice = choose(&wanted.demand, self.tc, &known.refusals);
-        let plan = steps(ifindex, &known.current, &choice.target);
-        if plan.is_empty() && known.choice.as_ref() == Some(&choice) {
-            return true;
+        let settled = known.choice.as_ref() == Some(&choice);
+        if !settled {
+            let owner = Some(wanted.owner.clone());
+            self.record(ifindex, Progress::Pending, owner);
         }
-        let changed = !plan.is_empty();
-        match self.carry_out(ifindex, &plan) {
-            Ok(()) => {}
+        match self.approach(ifindex, &choice.target, None, budget) {
+            Ok(Reached::End { changed: false }) if settled => return DONE,
+            Ok(Reached::End { changed }) => {
+                let astray = self.world.is_astray(ifindex);
+                if changed && !astray && self.belongs_elsewhere(&wanted.pair) {
+                    self.release(ifindex);
+                    return DONE;
+                }
+                self.settle(wanted, choice);
+            }
+            Ok(Reached::SlowStep) => {
+                self.world.newcomers.claimed(ifindex);
+                return Some(Reached::SlowStep);
+            }
             Err(Stopped::Gone) => {
                 debug!(%ifindex, "gone while it was worked on");
-                self.release(ifindex);
-                return true;
+                self.forget(ifindex);
             }
             Err(Stopped::Failed(refusal)) => {
-                self.settle(
-                    wanted,
-                    Choice {
-                        target: choice.target,
-                        outcome: Outcome::Open(refusal.to_string()),
-                        notes: Vec::new(),
-                    },
-                );
-                return true;
+                let outcome = Outcome::Open(refusal.to_string());
+                self.settle(wanted, Choice { target: choice.target, outcome, notes: Vec::new() });
             }
-            Err(Stopped::Refused(hook, attachment, refusal)) => {
-                self.note_refusal(wanted, (hook, attachment), &refusal);
-                return false;
+            Err(stopped) => {
+                self.note_stop(&wanted.pair.host, stopped);
+                return None;
             }
         }
-        let astray = self.world.is_astray(ifindex);
-        if changed && !astray && self.belongs_elsewhere(&wanted.pair) {
-            self.release(ifindex);
-            return true;
-        }
-        self.settle(wanted, choice);
-        true
+        DONE
     }
 
     /// Keeps what became of an interface, and tells it if that is new. What failed is not what was
     /// chosen, and so is tried again.
     fn settle(&mut self, wanted: &Wanted, choice: Choice) {
-        let known = self.world.enforced.entry(wanted.pair.host.index).or_default();
+        let ifindex = wanted.pair.host.index;
+        self.world.newcomers.claimed(ifindex);
+        self.record(ifindex, Progress::Active, Some(wanted.owner.clone()));
+        let known = self.world.enforced.entry(ifindex).or_default();
         if known.choice.as_ref() != Some(&choice) {
             announce(wanted, &choice);
             known.choice = Some(choice);
         }
     }
 
-    /// Keeps a refusal, so that the next way is tried, and tells it once.
-    fn note_refusal(&mut self, wanted: &Wanted, way: (Hook, Attachment), refusal: &Refusal) {
-        let interface = text::printable(&wanted.pair.host.name);
-        if refusal.is_of_the_kernel() && self.tc == TcFlavour::Auto {
-            info!(%refusal, "using clsact from now on");
-            self.tc = TcFlavour::Clsact;
+    /// Keeps why steps stopped, so that the next way is tried; whether there is one.
+    pub(super) fn note_stop(&mut self, interface: &Link, stopped: Stopped) -> bool {
+        let known = self.world.enforced.entry(interface.index).or_default();
+        match stopped {
+            Stopped::Refused(way, refusal) => {
+                let sentence = refusal.to_string();
+                if known.told.get(&way) != Some(&sentence) {
+                    let interface = text::printable(&interface.name);
+                    warn!(%interface, %refusal, "refused: trying the next way");
+                    known.told.insert(way, sentence.clone());
+                }
+                known.refusals.insert(way, sentence);
+                if refusal.is_of_the_kernel() && self.tc == TcFlavour::Auto {
+                    info!(%refusal, "using clsact from now on");
+                    self.tc = TcFlavour::Clsact;
+                }
+                true
+            }
+            Stopped::Severed(way) => {
+                known.current.ways.remove(&way);
+                known.current.inherited.remove(&way);
+                true
+            }
+            Stopped::Failed(refusal) => {
+                let interface = text::printable(&interface.name);
+                error!(%interface, %refusal, "OPEN: a new interface could not be closed");
+                false
+            }
+            Stopped::Gone => false,
         }
-        let known = self.world.enforced.entry(wanted.pair.host.index).or_default();
-        let sentence = refusal.to_string();
-        if known.told.get(&way) != Some(&sentence) {
-            warn!(%interface, %refusal, "refused: trying the next way");
-            known.told.insert(way, sentence.clone());
-        }
-        known.refusals.insert(way, sentence);
     }
 
-    /// Carries out steps in order, keeping account of each; stops at the first that fails.
-    fn carry_out(&mut self, ifindex: Ifindex, plan: &[Step]) -> Result<(), Stopped> {
-        if plan.is_empty() {
-            return Ok(());
+    /// Carries out the steps towards a target as far as the budget goes, keeping account of each;
+    /// stops at the first that fails. `link` is the interface, if it is known how it is now.
+    pub(super) fn approach(
+        &mut self,
+        ifindex: Ifindex,
+        target: &Target,
+        link: Option<&Link>,
+        budget: &mut Budget,
+    ) -> Result<Reached, Stopped> {
+        let known = self.world.enforced.entry(ifindex).or_default();
+        let plan = steps(ifindex, &known.current, target, &known.refusals);
+        let Some(first) = plan.first() else { return Ok(Reached::End { changed: false }) };
+        if first.is_slow() && budget.0 == 0 {
+            return Ok(Reached::SlowStep);
         }
-        let link = match self.rtnl.link(ifindex) {
-            Ok(Some(link)) => link,
-            Ok(None) => return Err(Stopped::Gone),
-            Err(error) => return Err(Stopped::Failed(Refusal::new(crate::error::chain(&error)))),
+        let link = match link {
+            Some(link) => link.clone(),
+            None => self.link(ifindex)?,
         };
         for step in plan {
-            self.step(ifindex, *step, &link)?;
+            if step.is_slow() {
+                if budget.0 == 0 {
+                    return Ok(Reached::SlowStep);
+                }
+                budget.0 -= 1;
+            }
+            self.step(ifindex, step, &link)?;
         }
-        Ok(())
+        Ok(Reached::End { changed: true })
+    }
+
+    fn link(&self, ifindex: Ifindex) -> Result<Link, Stopped> {
+        match self.rtnl.link(ifindex) {
+            Ok(Some(link)) => Ok(link),
+            Ok(None) => Err(Stopped::Gone),
+            Err(error) => Err(Stopped::Failed(Refusal::new(chain(&error)))),
+        }
     }
 
     fn step(&mut self, ifindex: Ifindex, step: Step, link: &Link) -> Result<(), Stopped> {
         debug!(?step, "step");
-        let done = self.kernel.apply(step, link);
-        match (done, step) {
-            (Ok(()), step) => {
+        match self.kernel.apply(step, link) {
+            Ok(()) => {
                 let current = &mut self.world.enforced.entry(ifindex).or_default().current;
                 match step {
-                    Step::SetPolicy { policy, .. } => current.policy = policy,
+                    Step::SetPolicy { policy, .. } => current.policy = Some(policy),
                     Step::Attach { hook, attachment, .. } => {
-                        current.hooks.insert(hook, attachment);
+                        current.ways.insert((hook, attachment));
+                        current.inherited.remove(&(hook, attachment));
                     }
                     Step::Detach { hook, attachment, .. } => {
-                        if current.hooks.get(&hook) == Some(&attachment) {
-                            current.hooks.remove(&hook);
-                        }
+                        current.ways.remove(&(hook, attachment));
+                        current.inherited.remove(&(hook, attachment));
                     }
-                    Step::Forget { .. } => *current = Target::default(),
+                    Step::Forget { .. } => *current = Standing::default(),
                 }
                 Ok(())
             }
-            (Err(refusal), _) if refusal.is_gone() => Err(Stopped::Gone),
-            (Err(refusal), Step::Attach { hook, attachment, .. }) => {
-                Err(Stopped::Refused(hook, attachment, refusal))
-            }
-            (Err(refusal), _) => Err(Stopped::Failed(refusal)),
+            Err(refusal) if refusal.is_gone() => Err(Stopped::Gone),
+            Err(refusal) => Err(match step {
+                Step::Attach { hook, attachment, .. } if refusal.is_severed() => {
+                    Stopped::Severed((hook, attachment))
+                }
+                Step::Attach { hook, attachment, .. } => {
+                    Stopped::Refused((hook, attachment), refusal)
+                }
+                _ => Stopped::Failed(refusal),
+            }),
         }
     }
 
@@ -163,30 +255,32 @@ impl Engine {
     }
 
     /// Takes everything of ours off an interface.
-    fn release(&mut self, ifindex: Ifindex) {
+    pub(super) fn release(&mut self, ifindex: Ifindex) {
         let Some(known) = self.world.enforced.remove(&ifindex) else { return };
         let name = self.world.veths.get(&ifindex).map_or("", |link| link.name.as_str());
         let interface = text::printable(name).to_string();
-        for step in steps(ifindex, &known.current, &Target::default()) {
+        for step in steps(ifindex, &known.current, &Target::default(), &known.refusals) {
             if let Err(refusal) = self.kernel.release(step) {
                 warn!(%ifindex, interface, %refusal, "could not be released");
             }
         }
-        info!(%ifindex, interface, "released");
+        self.backlog.remove(&ifindex);
+        self.records.remove(ifindex);
+        if known.choice.is_some() {
+            info!(%ifindex, interface, "released");
+        }
     }
 
-    /// At the end: nothing of ours stays.
-    pub(super) fn release_everything(&mut self) {
-        let all: Vec<Ifindex> = self.world.enforced.keys().copied().collect();
-        for ifindex in all {
-            self.release(ifindex);
-        }
+    /// Forgets an interface that is gone, and all that hung on it.
+    pub(super) fn forget(&mut self, ifindex: Ifindex) {
+        self.world.newcomers.link_removed(ifindex);
+        self.release(ifindex);
     }
 }
 
 /// Tells once what became of an interface, and why it is as it is.
 fn announce(wanted: &Wanted, choice: &Choice) {
-    let container = text::printable(&wanted.container);
+    let container = text::printable(&wanted.owner.name);
     let interface = text::printable(&wanted.pair.host.name);
     let ifindex = wanted.pair.host.index;
     let attached = choice.target.hooks.iter().map(|(hook, attachment)| {

@@ -3,26 +3,36 @@
 //! Sources send events; the engine brings its view of the world up to date, decides for each
 //! interface what is to be attached, and has it done. Start-up is the same path. Nothing in here is
 //! asynchronous, and nothing waits for Docker.
+//!
+//! What is quick is done at once: closing a new veth, and writing a policy that its filters then
+//! enforce. What takes the kernel long is done one by one while no event waits.
 
 mod claims;
 mod enforce;
+mod newcomers;
 mod packets;
+mod quarantine;
+mod repair;
 mod report;
 mod world;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ebpf_netns::monitor::LinkEvent;
-use ebpf_netns::{Rtnl, RtnlError};
-use tokio::sync::mpsc;
+use ebpf_netns::{Ifindex, Link, LinkKind, Rtnl, RtnlError};
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
-use self::world::World;
+use self::world::{Wanted, World};
 use crate::event::{DockerNews, Event};
 use crate::kernel::Kernel;
 use crate::look::Look;
 use crate::plan::TcFlavour;
+use crate::records::Records;
+use crate::status::Status;
 
 /// Events that wait for the engine; beyond, the sources wait.
 pub const QUEUE: usize = 4096;
@@ -31,15 +41,43 @@ pub const QUEUE: usize = 4096;
 const RECONCILE: Duration = Duration::from_secs(30);
 /// Events that are taken in before anything is decided.
 const BATCH: usize = 512;
+/// How long who asks for the status is kept waiting for what is under way.
+const UNDER_WAY: Duration = Duration::from_millis(500);
+
+/// What the engine works with.
+pub struct Parts {
+    /// The loaded programs.
+    pub kernel: Kernel,
+    /// Where it is written down what is attached.
+    pub records: Records,
+    /// Which ways to attach at TC may be used.
+    pub tc: TcFlavour,
+    /// Asks the Docker source to look again.
+    pub look: Arc<Look>,
+}
 
 /// The engine.
 pub struct Engine {
     kernel: Kernel,
+    records: Records,
     rtnl: Rtnl,
     tc: TcFlavour,
     world: World,
-    /// Asks the Docker source to look again.
     look: Arc<Look>,
+    /// Interfaces on which something that takes long is left to do.
+    backlog: BTreeMap<Ifindex, Wanted>,
+    /// Interfaces that somebody else may have changed.
+    damaged: BTreeSet<Ifindex>,
+    counts: Counts,
+    asked: Vec<(Instant, oneshot::Sender<Status>)>,
+}
+
+/// What happened since the start.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    quarantined: u64,
+    repairs: u64,
+    overruns: u64,
 }
 
 impl Engine {
@@ -48,45 +86,71 @@ impl Engine {
     /// # Errors
     ///
     /// When rtnetlink does not answer.
-    pub fn new(kernel: Kernel, tc: TcFlavour, look: Arc<Look>) -> Result<Self, RtnlError> {
-        let rtnl = Rtnl::open()?;
-        Ok(Self { kernel, rtnl, tc, world: World::default(), look })
+    pub fn new(parts: Parts) -> Result<Self, RtnlError> {
+        let Parts { kernel, records, tc, look } = parts;
+        Ok(Self {
+            kernel,
+            records,
+            rtnl: Rtnl::open()?,
+            tc,
+            world: World::default(),
+            look,
+            backlog: BTreeMap::new(),
+            damaged: BTreeSet::new(),
+            counts: Counts::default(),
+            asked: Vec::new(),
+        })
     }
 
-    /// Works until it is told to stop or the sources are gone, and then detaches everything.
+    /// Works until it is told to stop or the sources are gone. What is attached stays attached.
     pub fn run(mut self, events: &mut mpsc::Receiver<Event>) {
         self.list_links();
+        self.inherit();
         let mut looked = Instant::now();
-        while let Some(first) = events.blocking_recv() {
-            let mut asked = Vec::new();
-            let mut next = Some(first);
-            let mut stop = false;
-            for _ in 0..BATCH {
-                match next {
-                    Some(Event::Docker(news)) => self.learn(news),
-                    Some(Event::Links(changes)) => self.links_changed(changes),
-                    Some(Event::Packet(record)) => packets::log(&record, &self.world),
-                    Some(Event::Status(reply)) => asked.push(reply),
-                    Some(Event::Tick) => {}
-                    Some(Event::Stop) => stop = true,
-                    None => break,
-                }
-                next = events.try_recv().ok();
-            }
-            if stop {
+        while let Some(first) = self.next(events) {
+            if !self.take_in(first, events) {
                 break;
             }
             if looked.elapsed() >= RECONCILE {
                 self.list_links();
+                self.repair_all();
                 looked = Instant::now();
             }
+            self.repair_damaged();
             self.reconcile();
-            for reply in asked {
-                // Whoever asked may have gone.
-                reply.send(self.status()).ok();
-            }
+            self.answer();
         }
-        self.release_everything();
+    }
+
+    /// The next event; works off what takes long while there is none.
+    fn next(&mut self, events: &mut mpsc::Receiver<Event>) -> Option<Event> {
+        while !self.backlog.is_empty() {
+            match events.try_recv() {
+                Ok(event) => return Some(event),
+                Err(TryRecvError::Empty) => self.work_off(),
+                Err(TryRecvError::Disconnected) => return None,
+            }
+            self.answer();
+        }
+        events.blocking_recv()
+    }
+
+    /// Takes in what waits; false when it is to end.
+    fn take_in(&mut self, first: Event, events: &mut mpsc::Receiver<Event>) -> bool {
+        let mut next = Some(first);
+        for _ in 0..BATCH {
+            match next {
+                Some(Event::Docker(news)) => self.learn(news),
+                Some(Event::Links(changes)) => self.links_changed(changes),
+                Some(Event::Packet(record)) => packets::log(&record, &self.world),
+                Some(Event::Status(reply)) => self.asked.push((Instant::now(), reply)),
+                Some(Event::Tick) => self.ask_for_newcomers(),
+                Some(Event::Stop) => return false,
+                None => break,
+            }
+            next = events.try_recv().ok();
+        }
+        true
     }
 
     fn learn(&mut self, news: DockerNews) {
@@ -96,28 +160,41 @@ impl Engine {
                 self.world.docker = Some(Ok(version));
             }
             DockerNews::Unreachable(reason) => self.world.docker = Some(Err(reason)),
-            DockerNews::Seen(snapshot) => self.world.set_containers(snapshot.containers),
+            DockerNews::Seen(snapshot) => self.world.set_seen(snapshot),
         }
     }
 
     fn links_changed(&mut self, changes: Vec<LinkEvent>) {
         for change in changes {
             match change {
-                LinkEvent::Changed(link) => {
-                    if self.world.link_changed(&link) {
-                        self.look.ask();
-                    }
-                }
+                LinkEvent::Changed(link) => self.link_changed(&link),
                 LinkEvent::Removed(ifindex) => {
                     if self.world.link_removed(ifindex) {
-                        self.enforce(ifindex, None);
+                        self.forget(ifindex);
                     }
+                }
+                LinkEvent::FiltersChanged(ifindex) => {
+                    self.damaged.insert(ifindex);
                 }
                 LinkEvent::Overrun => {
                     warn!("news of links was lost: listing them again");
+                    self.counts.overruns += 1;
                     self.list_links();
+                    self.repair_all();
                 }
             }
+        }
+    }
+
+    fn link_changed(&mut self, link: &Link) {
+        let unclaimed = self.world.link_changed(link);
+        if self.world.is_newcomer(link) {
+            self.quarantine(link);
+        } else if unclaimed {
+            self.look.ask();
+        }
+        if self.lost_xdp(link) {
+            self.damaged.insert(link.index);
         }
     }
 
@@ -125,8 +202,15 @@ impl Engine {
     fn list_links(&mut self) {
         match self.rtnl.links() {
             Ok(links) => {
+                let veths: Vec<Link> =
+                    links.iter().filter(|link| link.kind == LinkKind::Veth).cloned().collect();
                 for gone in self.world.set_links(links) {
-                    self.enforce(gone, None);
+                    self.forget(gone);
+                }
+                for veth in veths {
+                    if self.world.is_newcomer(&veth) {
+                        self.quarantine(&veth);
+                    }
                 }
                 self.look.ask();
             }
@@ -137,8 +221,22 @@ impl Engine {
     /// Looks at what is in doubt, decides, and acts.
     fn reconcile(&mut self) {
         self.look_at_doubtful_containers();
+        self.backlog.clear();
         for (ifindex, wanted) in self.world.wanted() {
             self.enforce(ifindex, wanted);
+        }
+        self.look_at_newcomers();
+    }
+
+    /// Tells who asked, once nothing is under way or they have waited for long enough.
+    fn answer(&mut self) {
+        let idle = self.backlog.is_empty();
+        let due = |(asked, _): &(Instant, _)| idle || asked.elapsed() > UNDER_WAY;
+        let (due, waiting) = std::mem::take(&mut self.asked).into_iter().partition(due);
+        self.asked = waiting;
+        for (_, reply) in Vec::from(due) {
+            // Whoever asked may have gone.
+            reply.send(self.status()).ok();
         }
     }
 }

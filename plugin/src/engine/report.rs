@@ -2,6 +2,7 @@
 
 use ebpf_netns::veth::{Interface, VethPair};
 use ebpf_netns::{Ifindex, Link};
+use plugin_common::abi::InterfacePolicy;
 use plugin_common::presets::Presets;
 
 use super::Engine;
@@ -11,7 +12,8 @@ use crate::labels::format_presets;
 use crate::plan::{Attachment, Hook, Outcome};
 use crate::policy::Demand;
 use crate::status::{
-    ContainerStatus, DockerStatus, HookStatus, HostSide, InterfaceStatus, State, Status,
+    ContainerStatus, Counts, DockerStatus, HookStatus, HostSide, InterfaceStatus, QuarantineStatus,
+    State, Status,
 };
 
 /// What is to be known of an interface that is not where it was.
@@ -31,7 +33,28 @@ impl Engine {
         let mut containers: Vec<ContainerStatus> =
             self.world.containers.values().map(|container| self.container(container)).collect();
         containers.sort_by(|one, other| (&one.name, &one.id).cmp(&(&other.name, &other.id)));
-        Status { version: env!("CARGO_PKG_VERSION").to_owned(), docker, containers }
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            docker,
+            containers,
+            quarantined: self.newcomers(),
+            counts: Counts {
+                quarantined: self.counts.quarantined,
+                repairs: self.counts.repairs,
+                overruns: self.counts.overruns,
+                record_failures: self.records.failures(),
+            },
+        }
+    }
+
+    fn newcomers(&self) -> Vec<QuarantineStatus> {
+        let held = self.world.newcomers.held().map(|(ifindex, held)| QuarantineStatus {
+            ifindex,
+            name: self.world.veths.get(&ifindex).map_or("", |link| link.name.as_str()).to_owned(),
+            seconds: held.at.elapsed().as_secs(),
+            reason: held.reason.to_owned(),
+        });
+        held.collect()
     }
 
     fn container(&self, container: &Watched) -> ContainerStatus {
@@ -100,7 +123,7 @@ impl Engine {
         let notes = enforced.choice.as_ref().map(|choice| choice.notes.clone()).unwrap_or_default();
         let hooks = enforced
             .current
-            .hooks
+            .ways
             .iter()
             .map(|(hook, attachment)| self.hook(ifindex, enforced, *hook, *attachment))
             .collect();
@@ -114,7 +137,7 @@ impl Engine {
         hook: Hook,
         attachment: Attachment,
     ) -> HookStatus {
-        let policy = enforced.current.policy;
+        let policy = enforced.current.policy.unwrap_or(InterfacePolicy::CLOSED);
         let presets: Presets = match hook {
             Hook::Xdp => policy.xdp,
             Hook::Egress => policy.egress,

@@ -6,10 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use ebpf_netns::veth::{Interface, VethPair};
 use ebpf_netns::{Ifindex, Link, LinkKind, Nsid};
 
-use crate::facts::{ContainerFacts, Life};
+use super::newcomers::{Bystanders, Newcomers};
+use crate::facts::{ContainerFacts, Life, Snapshot};
 use crate::labels;
-use crate::plan::{Choice, Refusals, Target};
+use crate::plan::{Choice, Refusals, Standing};
 use crate::policy::{Demand, Rules};
+use crate::records::Owner;
 
 /// What is known.
 #[derive(Default)]
@@ -22,6 +24,10 @@ pub(super) struct World {
     pub veths: BTreeMap<Ifindex, Link>,
     /// What is attached, by host-side veth.
     pub enforced: BTreeMap<Ifindex, Enforced>,
+    /// Of which veths it is not known yet whose they are.
+    pub newcomers: Newcomers,
+    /// What Docker said of those who have no policy.
+    pub bystanders: Bystanders,
 }
 
 /// A container that has labels of ours.
@@ -76,7 +82,7 @@ impl Claim {
 /// What is attached to one host-side veth.
 #[derive(Default)]
 pub(super) struct Enforced {
-    pub current: Target,
+    pub current: Standing,
     pub refusals: Refusals,
     /// Refusals that were told, so that each is told once.
     pub told: Refusals,
@@ -88,24 +94,32 @@ pub(super) struct Enforced {
 pub(super) struct Wanted {
     pub pair: VethPair,
     pub demand: Demand,
-    /// The name of the first of the containers that use it, for the log.
-    pub container: String,
+    /// The first of the containers that use it.
+    pub owner: Owner,
 }
 
 impl World {
-    /// Takes the containers as they are now.
-    pub(super) fn set_containers(&mut self, containers: Vec<ContainerFacts>) {
+    /// Takes what Docker says now.
+    pub(super) fn set_seen(&mut self, snapshot: Snapshot) {
+        let Snapshot { as_of, containers, others, bridges } = snapshot;
         let mut before = std::mem::take(&mut self.containers);
+        let mut bystanders = Bystanders { as_of, endpoints: others, places: Vec::new() };
         for facts in containers {
             let known = before.remove(&facts.id);
-            if let Some(watched) = Watched::update(known, facts) {
-                self.containers.insert(watched.facts.id.clone(), watched);
+            match Watched::update(known, facts) {
+                Ok(watched) => {
+                    self.containers.insert(watched.facts.id.clone(), watched);
+                }
+                Err(facts) => bystanders.add(facts),
             }
         }
+        self.bystanders = bystanders;
+        self.newcomers.set_bridges(bridges);
     }
 
     /// Takes all links as they are now; returns the veths that we had and that are gone.
     pub(super) fn set_links(&mut self, links: Vec<Link>) -> Vec<Ifindex> {
+        self.newcomers.links_listed(&links);
         self.veths = links
             .into_iter()
             .filter(|link| link.kind == LinkKind::Veth)
@@ -123,6 +137,7 @@ impl World {
 
     /// Takes a link as it is now; whether it may be one that Docker has to be asked about.
     pub(super) fn link_changed(&mut self, link: &Link) -> bool {
+        self.newcomers.link_changed(link);
         if link.kind != LinkKind::Veth {
             return false;
         }
@@ -160,6 +175,7 @@ impl World {
 
     /// Forgets a link; whether something of ours was attached to it.
     pub(super) fn link_removed(&mut self, ifindex: Ifindex) -> bool {
+        self.newcomers.link_removed(ifindex);
         self.veths.remove(&ifindex);
         self.doubt(|claim| claim.has(ifindex));
         for container in self.containers.values_mut() {
@@ -195,10 +211,15 @@ impl World {
             .filter(move |link| link.peer_nsid.is_some() && !claimed.contains(&link.index))
     }
 
-    /// What is demanded of each interface, and which interfaces are to be released.
+    /// What is demanded of each interface, and which interfaces are to be released. Those of which
+    /// it is not known whose they are stay as they are.
     pub(super) fn wanted(&self) -> BTreeMap<Ifindex, Option<Wanted>> {
-        let mut wanted: BTreeMap<Ifindex, Option<Wanted>> =
-            self.enforced.keys().map(|ifindex| (*ifindex, None)).collect();
+        let mut wanted: BTreeMap<Ifindex, Option<Wanted>> = self
+            .enforced
+            .keys()
+            .filter(|ifindex| !self.newcomers.is_held(**ifindex))
+            .map(|ifindex| (*ifindex, None))
+            .collect();
         for container in self.containers.values() {
             for pair in container.pairs() {
                 let demand = container.demand.clone();
@@ -208,7 +229,10 @@ impl World {
                     None => Wanted {
                         pair: pair.clone(),
                         demand,
-                        container: container.facts.name.clone(),
+                        owner: Owner {
+                            id: container.facts.id.clone(),
+                            name: container.facts.name.clone(),
+                        },
                     },
                 });
             }
@@ -224,13 +248,15 @@ impl World {
 }
 
 impl Watched {
-    fn update(known: Option<Self>, facts: ContainerFacts) -> Option<Self> {
+    /// The container as it is now; given back if it has no policy.
+    fn update(known: Option<Self>, facts: ContainerFacts) -> Result<Self, ContainerFacts> {
         if let Some(known) = known {
             let doubtful = known.doubtful || known.facts != facts;
-            return Some(Self { facts, doubtful, ..known });
+            return Ok(Self { facts, doubtful, ..known });
         }
-        let demand = match labels::parse(&facts.labels).transpose()? {
-            Ok(policy) => Demand::Enforce(Rules::from(&policy)),
+        let demand = match labels::parse(&facts.labels) {
+            Ok(None) => return Err(facts),
+            Ok(Some(policy)) => Demand::Enforce(Rules::from(&policy)),
             Err(errors) => {
                 let name = ebpf_netns::text::printable(&facts.name);
                 tracing::error!(container = %name, %errors, "labels not understood: kept closed");
@@ -238,7 +264,7 @@ impl Watched {
             }
         };
         let (claim, astray) = (Claim::Nothing, Vec::new());
-        Some(Self { facts, demand, claim, astray, unseen: None, doubtful: true })
+        Ok(Self { facts, demand, claim, astray, unseen: None, doubtful: true })
     }
 
     /// The veths that its policy is on.
@@ -315,12 +341,16 @@ mod tests {
         }
     }
 
+    fn seen(containers: Vec<ContainerFacts>) -> Snapshot {
+        Snapshot { containers, ..Snapshot::default() }
+    }
+
     /// A world in which each of these containers has the one veth 10, peer 2 in namespace 1.
     fn world(containers: &[(&str, &str, &str)]) -> World {
         let mut world = World::default();
-        world.set_containers(
+        world.set_seen(seen(
             containers.iter().map(|(id, key, value)| facts(id, (key, value))).collect(),
-        );
+        ));
         world.set_links(vec![veth(10, 2, Some(1))]);
         let pair =
             VethPair { host: veth(10, 2, Some(1)), container: veth(2, 10, Some(9)), nsid: nsid(1) };
@@ -360,7 +390,7 @@ mod tests {
     fn what_nobody_claims_any_more_is_released() {
         let mut world = world(&[("a", "tc.policy", "drop-tcp")]);
         world.enforced.insert(index(10), Enforced::default());
-        world.set_containers(Vec::new());
+        world.set_seen(Snapshot::default());
         assert_eq!(world.wanted().get(&index(10)), Some(&None));
     }
 
@@ -439,11 +469,11 @@ mod tests {
     #[test]
     fn labels_are_read_once_and_other_changes_put_in_doubt() {
         let mut world = world(&[("a", "tc.policy", "drop-tcp")]);
-        world.set_containers(vec![facts("a", ("tc.policy", "drop-tcp"))]);
+        world.set_seen(seen(vec![facts("a", ("tc.policy", "drop-tcp"))]));
         assert!(world.containers.values().all(|container| !container.doubtful), "nothing new");
         let mut renamed = facts("a", ("tc.policy", "drop-tcp"));
         renamed.name = "new".to_owned();
-        world.set_containers(vec![renamed]);
+        world.set_seen(seen(vec![renamed]));
         assert!(world.containers.values().all(|container| container.doubtful));
         assert!(world.containers.values().all(|container| container.facts.name == "new"));
     }

@@ -1,52 +1,108 @@
-//! Attaching the programs: XDP by link, TC by TCX link or clsact filter.
+//! Attaching the programs: XDP and TCX by a pinned link, clsact by a filter.
 
-use aya::programs::links::LinkOrder;
-use aya::programs::tc::{
-    NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact,
-};
+use std::os::fd::AsFd as _;
+use std::path::Path;
+
+use aya::programs::links::{FdLink, LinkOrder, PinnedLink};
+use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::xdp::{Xdp, XdpLink, XdpMode};
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
-use ebpf_netns::{Ifindex, Link as Interface};
+use ebpf_netns::rtnl::{Direction, NewBpfFilter};
+use ebpf_netns::{ErrorClass, Ifindex, Link as Interface};
 use nix::errno::Errno;
 
-use super::errno::{of_program as errno, of_tc as errno_of_tc};
 use super::refusal::{AttachError, Attempt, Refusal};
-use super::{Kernel, program, query};
+use super::{Kernel, errno, load, pins, program, query};
 use crate::error::chain;
-use crate::plan::{Attachment, Hook};
+use crate::plan::{Attachment, Hook, Way};
 
-/// What keeps a program attached; dropping it detaches.
+/// What keeps a program attached. Dropping it changes nothing.
 #[derive(Debug)]
-#[expect(dead_code, reason = "held for its destructor")]
-pub(super) enum Link {
-    Xdp(XdpLink),
-    Tc(SchedClassifierLink),
+pub(super) enum Attached {
+    /// A pinned link, held open so that it outlives the pin too.
+    Link(FdLink),
+    /// A filter of this priority.
+    Filter(u16),
 }
 
-/// The clsact filter's handle, which nobody else takes by accident.
-const HANDLE: TcHandle = TcHandle::new(0x0eb9, 0xf001);
+/// The clsact filters' handle, which nobody else takes by accident.
+pub(super) const HANDLE: u32 = 0x0eb9_f001;
 
 /// Priorities tried for it: the first that is not held by a filter of another kind.
 const PRIORITIES: [u16; 3] = [1, 2, 3];
 
 impl Kernel {
-    pub(super) fn attach(
+    /// Attaches a program; where one of ours is attached in this way already, it is replaced in one
+    /// step, without a gap.
+    pub(super) fn attach(&mut self, way: Way, interface: &Interface) -> Result<(), Refusal> {
+        let key = (interface.index, way);
+        let attached = match self.attached.remove(&key) {
+            Some(Attached::Link(link)) => self.renew(way, link).map_err(|error| {
+                // Its pin keeps nothing attached any more.
+                pins::unpin(&self.pins.link(interface.index, way)).ok();
+                Refusal::severed(&interface.name, &error.to_string())
+            })?,
+            before => self.attach_anew(way, interface, before.as_ref())?,
+        };
+        self.attached.insert(key, attached);
+        Ok(())
+    }
+
+    fn attach_anew(
         &mut self,
-        hook: Hook,
-        attachment: Attachment,
+        way: Way,
         interface: &Interface,
-    ) -> Result<Link, Refusal> {
+        before: Option<&Attached>,
+    ) -> Result<Attached, Refusal> {
+        let (hook, attachment) = way;
         let attached = match attachment {
-            Attachment::XdpGeneric => self.attach_xdp(interface.index, XdpMode::Skb),
-            Attachment::XdpNative => self.attach_xdp(interface.index, XdpMode::Driver),
-            Attachment::XdpOffload => self.attach_xdp(interface.index, XdpMode::Hardware),
+            Attachment::XdpGeneric => self.attach_xdp(way, interface, XdpMode::Skb),
+            Attachment::XdpNative => self.attach_xdp(way, interface, XdpMode::Driver),
+            Attachment::XdpOffload => self.attach_xdp(way, interface, XdpMode::Hardware),
             Attachment::Tcx => self.attach_tcx(hook, interface),
-            Attachment::Clsact => self.attach_clsact(hook, interface),
+            Attachment::Clsact => self.set_filter(hook, interface.index, before),
         };
         attached.map_err(|error| {
             let holder = interface.xdp.map(|xdp| query::describe(xdp.program_id));
             Refusal::explain(&error, &Attempt { attachment, interface, holder: holder.as_deref() })
         })
+    }
+
+    /// Puts our program into a link that is there: an error when the link is severed.
+    pub(super) fn renew(&mut self, way: Way, link: FdLink) -> Result<Attached, AttachError> {
+        let renewed = match way.0 {
+            Hook::Xdp => {
+                let program: &mut Xdp = program(&mut self.ebpf, way.0)?;
+                let id = program.attach_to_link(XdpLink::try_from(link)?)?;
+                FdLink::try_from(program.take_link(id)?)?
+            }
+            Hook::Egress | Hook::Ingress => {
+                let program: &mut SchedClassifier = program(&mut self.ebpf, way.0)?;
+                let id = program.attach_to_link(SchedClassifierLink::try_from(link)?)?;
+                FdLink::try_from(program.take_link(id)?)?
+            }
+        };
+        Ok(Attached::Link(renewed))
+    }
+
+    /// Takes a program off; what is off already is as good as taken off.
+    pub(super) fn detach(&mut self, ifindex: Ifindex, way: Way) -> Result<(), Refusal> {
+        let failed = |error: &dyn std::error::Error| Refusal::new(chain(error));
+        match self.attached.remove(&(ifindex, way)) {
+            Some(Attached::Link(link)) => {
+                pins::unpin(&self.pins.link(ifindex, way)).map_err(|error| failed(&error))?;
+                drop(link);
+                Ok(())
+            }
+            Some(Attached::Filter(priority)) => {
+                let direction = direction(way.0);
+                match self.rtnl.remove_filter(ifindex, direction, priority, HANDLE) {
+                    Err(error) if error.class() != ErrorClass::Gone => Err(failed(&error)),
+                    _ => Ok(()),
+                }
+            }
+            None => Ok(()),
+        }
     }
 
     /// Looks whether the name still is the interface's, for after an attachment by name: aya takes
@@ -59,70 +115,104 @@ impl Kernel {
         }
     }
 
-    fn attach_xdp(&mut self, ifindex: Ifindex, mode: XdpMode) -> Result<Link, AttachError> {
+    fn attach_xdp(
+        &mut self,
+        way: Way,
+        interface: &Interface,
+        mode: XdpMode,
+    ) -> Result<Attached, AttachError> {
         let program: &mut Xdp = program(&mut self.ebpf, Hook::Xdp)?;
-        let link = program.attach_to_if_index(ifindex.get(), mode)?;
-        Ok(Link::Xdp(program.take_link(link)?))
+        let id = program.attach_to_if_index(interface.index.get(), mode)?;
+        let link = FdLink::try_from(program.take_link(id)?)?;
+        self.pin(interface.index, way, link)
     }
 
     /// To the head of the chain: what others attached still runs, and on what we let pass.
-    fn attach_tcx(&mut self, hook: Hook, interface: &Interface) -> Result<Link, AttachError> {
+    fn attach_tcx(&mut self, hook: Hook, interface: &Interface) -> Result<Attached, AttachError> {
         let program: &mut SchedClassifier = program(&mut self.ebpf, hook)?;
         let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-        let link = program.attach_with_options(&interface.name, side(hook), order)?;
-        let link = program.take_link(link)?;
+        let id = program.attach_with_options(&interface.name, side(hook), order)?;
+        let link = FdLink::try_from(program.take_link(id)?)?;
         self.check_name(interface)?;
-        Ok(Link::Tc(link))
+        self.pin(interface.index, (hook, Attachment::Tcx), link)
     }
 
-    fn attach_clsact(&mut self, hook: Hook, interface: &Interface) -> Result<Link, AttachError> {
-        match qdisc_add_clsact(&interface.name) {
-            Ok(()) => {
-                self.qdiscs.insert(interface.index);
-            }
-            Err(error) if errno_of_tc(&error) == Some(Errno::EEXIST) => {}
-            Err(error) => return Err(ProgramError::from(error).into()),
-        }
-        let program: &mut SchedClassifier = program(&mut self.ebpf, hook)?;
-        let mut refused = None;
-        for priority in PRIORITIES {
-            match attach_filter(program, side(hook), &interface.name, priority) {
-                Err(error) if errno(&error) == Some(Errno::EINVAL) => refused = Some(error),
-                result => {
-                    let link = result?;
-                    self.check_name(interface)?;
-                    return Ok(Link::Tc(link));
+    fn pin(&self, ifindex: Ifindex, way: Way, link: FdLink) -> Result<Attached, AttachError> {
+        pin_link(link, &self.pins.link(ifindex, way)).map(Attached::Link).map_err(|why| {
+            // An unpinned link would end with this process.
+            AttachError::Refused(Refusal::new(why))
+        })
+    }
+
+    /// Sets the filter. One of an earlier daemon is replaced in one step.
+    fn set_filter(
+        &mut self,
+        hook: Hook,
+        ifindex: Ifindex,
+        before: Option<&Attached>,
+    ) -> Result<Attached, AttachError> {
+        let priorities = match before {
+            Some(Attached::Filter(priority)) => std::slice::from_ref(priority),
+            _ => {
+                if self.rtnl.add_clsact(ifindex).map_err(AttachError::Rtnl)? {
+                    self.qdiscs.insert(ifindex);
                 }
+                &PRIORITIES[..]
+            }
+        };
+        let program: &mut SchedClassifier = program(&mut self.ebpf, hook)?;
+        let program = program.fd()?.as_fd();
+        let mut refused = None;
+        for priority in priorities {
+            let filter = NewBpfFilter {
+                direction: direction(hook),
+                priority: *priority,
+                handle: HANDLE,
+                program,
+                name: load::program_name(hook),
+            };
+            match self.rtnl.set_bpf_filter(ifindex, &filter) {
+                Ok(()) => return Ok(Attached::Filter(*priority)),
+                // A filter of another kind has this priority.
+                Err(error) if errno::of_rtnl(&error) == Some(Errno::EINVAL) => {
+                    refused = Some(error);
+                }
+                Err(error) => return Err(AttachError::Rtnl(error)),
             }
         }
-        Err(refused.unwrap_or(ProgramError::NotAttached).into())
+        Err(refused.map_or_else(|| ProgramError::NotAttached.into(), AttachError::Rtnl))
     }
 }
 
-/// Adds the filter; one that a killed daemon left is replaced in one step, without a gap.
-fn attach_filter(
-    program: &mut SchedClassifier,
-    side: TcAttachType,
-    name: &str,
-    priority: u16,
-) -> Result<SchedClassifierLink, ProgramError> {
-    let options = NlOptions { priority, handle: HANDLE, classid: None };
-    let added = program.attach_with_options(name, side, TcAttachOptions::Netlink(options));
-    let link = match added {
-        Err(error) if errno(&error) == Some(Errno::EEXIST) => {
-            let old = SchedClassifierLink::attached(name, side, priority, HANDLE, None)
-                .map_err(TcError::IoError)?;
-            program.attach_to_link(old)?
-        }
-        added => added?,
-    };
-    program.take_link(link)
+pub(super) const fn is_filter((_, attachment): Way) -> bool {
+    matches!(attachment, Attachment::Clsact)
+}
+
+/// Pins a link; a pin that is there under this name is of a link that is gone.
+pub(super) fn pin_link(link: FdLink, path: &Path) -> Result<FdLink, String> {
+    pins::unpin(path).map_err(|error| chain(&error))?;
+    let pinned: PinnedLink = link.pin(path).map_err(|error| {
+        format!(
+            "pin the link at {}, so that it outlives the daemon: {}",
+            path.display(),
+            chain(&error)
+        )
+    })?;
+    Ok(pinned.into())
 }
 
 /// The side of the host-side veth: the container's direction reversed.
-pub(super) const fn side(hook: Hook) -> TcAttachType {
+const fn side(hook: Hook) -> TcAttachType {
     match hook {
         Hook::Xdp | Hook::Egress => TcAttachType::Ingress,
         Hook::Ingress => TcAttachType::Egress,
+    }
+}
+
+/// As [`side`], for rtnetlink.
+pub(super) const fn direction(hook: Hook) -> Direction {
+    match hook {
+        Hook::Xdp | Hook::Egress => Direction::Ingress,
+        Hook::Ingress => Direction::Egress,
     }
 }

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use aya::programs::ProgramError;
-use ebpf_netns::{Link, LinkKind, text};
+use aya::programs::links::LinkError;
+use ebpf_netns::{Link, LinkKind, RtnlError, text};
 use nix::errno::Errno;
 
 use super::errno;
@@ -15,6 +16,7 @@ pub struct Refusal {
     sentence: String,
     gone: bool,
     of_the_kernel: bool,
+    severed: bool,
 }
 
 /// What was tried.
@@ -28,13 +30,25 @@ pub(super) struct Attempt<'a> {
 
 impl Refusal {
     pub(crate) fn new(sentence: String) -> Self {
-        Self { sentence, gone: false, of_the_kernel: false }
+        Self { sentence, gone: false, of_the_kernel: false, severed: false }
     }
 
     /// The interface went away meanwhile.
     pub(super) fn gone(name: &str) -> Self {
         let sentence = format!("{}: the interface is gone", text::printable(name));
-        Self { sentence, gone: true, of_the_kernel: false }
+        Self { gone: true, ..Self::new(sentence) }
+    }
+
+    /// What was attached before is not any more: to be attached anew.
+    pub(super) fn severed(name: &str, why: &str) -> Self {
+        let sentence = format!("{}: what was attached is gone: {why}", text::printable(name));
+        Self { severed: true, ..Self::new(sentence) }
+    }
+
+    /// Whether what was attached before is not any more, and is to be attached anew.
+    #[must_use]
+    pub fn is_severed(&self) -> bool {
+        self.severed
     }
 
     /// Whether the interface went away meanwhile, which is nobody's fault.
@@ -53,14 +67,19 @@ impl Refusal {
         match error {
             AttachError::Refused(refusal) => refusal.clone(),
             AttachError::Program(error) => {
-                let errno = errno::of_program(error);
-                Self {
-                    sentence: sentence(errno, &error.to_string(), attempt),
-                    gone: errno == Some(Errno::ENODEV),
-                    of_the_kernel: errno == Some(Errno::EINVAL)
-                        && attempt.attachment == Attachment::Tcx,
-                }
+                Self::of_errno(errno::of_program(error), &error.to_string(), attempt)
             }
+            AttachError::Rtnl(error) => {
+                Self::of_errno(errno::of_rtnl(error), &error.to_string(), attempt)
+            }
+        }
+    }
+
+    fn of_errno(errno: Option<Errno>, detail: &str, attempt: &Attempt<'_>) -> Self {
+        Self {
+            gone: errno == Some(Errno::ENODEV),
+            of_the_kernel: errno == Some(Errno::EINVAL) && attempt.attachment == Attachment::Tcx,
+            ..Self::new(sentence(errno, detail, attempt))
         }
     }
 }
@@ -78,6 +97,8 @@ impl std::error::Error for Refusal {}
 pub(super) enum AttachError {
     /// The kernel or aya says so.
     Program(ProgramError),
+    /// rtnetlink says so.
+    Rtnl(RtnlError),
     /// It was known before the kernel was asked.
     Refused(Refusal),
 }
@@ -85,6 +106,22 @@ pub(super) enum AttachError {
 impl From<ProgramError> for AttachError {
     fn from(error: ProgramError) -> Self {
         Self::Program(error)
+    }
+}
+
+impl From<LinkError> for AttachError {
+    fn from(error: LinkError) -> Self {
+        Self::Refused(Refusal::new(crate::error::chain(&error)))
+    }
+}
+
+impl fmt::Display for AttachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Program(error) => f.write_str(&crate::error::chain(error)),
+            Self::Rtnl(error) => f.write_str(&crate::error::chain(error)),
+            Self::Refused(refusal) => refusal.fmt(f),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! is left, the interface is closed. A mode that was asked for by name is used or the interface is
 //! closed, never swapped for another.
 
+use plugin_common::abi::InterfacePolicy;
 use plugin_common::presets::Presets;
 
 use super::{Attachment, Hook, Refusals, Target, TcFlavour};
@@ -40,12 +41,25 @@ const AUTO_IS_GENERIC: &str =
 #[must_use]
 pub fn choose(demand: &Demand, tc: TcFlavour, refusals: &Refusals) -> Choice {
     match demand {
-        Demand::Close(reason) => closed(reason.clone(), tc, refusals),
+        Demand::Close(reason) => closed(reason.clone(), tc_ways(tc), refusals),
         Demand::Enforce(rules) => match enforce(rules, tc, refusals) {
             Ok(choice) => choice,
-            Err(reason) => closed(reason, tc, refusals),
+            Err(reason) => closed(reason, tc_ways(tc), refusals),
         },
     }
+}
+
+/// Closes an interface of which it is not known yet whose it is, by what is attached quickest.
+#[must_use]
+pub fn quarantine(reason: String, refusals: &Refusals) -> Choice {
+    let mut choice = closed(reason, &[Attachment::Clsact, Attachment::Tcx], refusals);
+    // Counted apart from what a policy drops.
+    let InterfacePolicy { xdp, egress, ingress } = &mut choice.target.policy;
+    for presets in [xdp, egress, ingress] {
+        *presets = Presets::UNASSIGNED;
+    }
+    choice.notes.clear();
+    choice
 }
 
 fn enforce(rules: &Rules, tc: TcFlavour, refusals: &Refusals) -> Result<Choice, String> {
@@ -56,7 +70,7 @@ fn enforce(rules: &Rules, tc: TcFlavour, refusals: &Refusals) -> Result<Choice, 
         egress = add(egress, place_xdp(xdp, refusals, &mut choice)?);
     }
     if let Some(presets) = egress {
-        place_egress(presets, tc, refusals, &mut choice)?;
+        place_egress(presets, tc_ways(tc), refusals, &mut choice)?;
     }
     if let Some(presets) = rules.ingress {
         let attachment = first_left(Hook::Ingress, tc_ways(tc), refusals)?;
@@ -97,13 +111,13 @@ fn place_xdp(
 /// Places what the container sends at TC, or at generic XDP, which sees the same packets.
 fn place_egress(
     presets: Presets,
-    tc: TcFlavour,
+    tc: &[Attachment],
     refusals: &Refusals,
     choice: &mut Choice,
 ) -> Result<(), String> {
-    match first_left(Hook::Egress, tc_ways(tc), refusals) {
+    match first_left(Hook::Egress, tc, refusals) {
         Ok(attachment) => {
-            note_fallback(Hook::Egress, tc_ways(tc), attachment, refusals, &mut choice.notes);
+            note_fallback(Hook::Egress, tc, attachment, refusals, &mut choice.notes);
             choice.target.policy.egress = presets;
             choice.target.hooks.insert(Hook::Egress, attachment);
         }
@@ -121,11 +135,11 @@ fn place_egress(
 }
 
 /// Lets nothing pass, by whatever can be attached.
-fn closed(reason: String, tc: TcFlavour, refusals: &Refusals) -> Choice {
+fn closed(reason: String, tc: &[Attachment], refusals: &Refusals) -> Choice {
     let mut choice =
         Choice { target: Target::default(), outcome: Outcome::Enforced, notes: Vec::new() };
     let egress = place_egress(Presets::CLOSED, tc, refusals, &mut choice);
-    let ingress = first_left(Hook::Ingress, tc_ways(tc), refusals).map(|attachment| {
+    let ingress = first_left(Hook::Ingress, tc, refusals).map(|attachment| {
         choice.target.policy.ingress = Presets::CLOSED;
         choice.target.hooks.insert(Hook::Ingress, attachment);
     });

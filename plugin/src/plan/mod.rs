@@ -4,13 +4,13 @@
 mod choose;
 mod steps;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ebpf_netns::Ifindex;
 use plugin_common::abi::InterfacePolicy;
 use serde::Serialize;
 
-pub use self::choose::{Choice, Outcome, choose};
+pub use self::choose::{Choice, Outcome, choose, quarantine};
 pub use self::steps::steps;
 
 /// A place where packets are judged, by the container's direction.
@@ -25,6 +25,19 @@ pub enum Hook {
 }
 
 impl Hook {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Xdp, Self::Egress, Self::Ingress];
+
+    /// Its name, one word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Xdp => "xdp",
+            Self::Egress => "egress",
+            Self::Ingress => "ingress",
+        }
+    }
+
     /// The container's direction: `egress` is what it sends.
     #[must_use]
     pub const fn direction(self) -> &'static str {
@@ -61,6 +74,22 @@ pub enum Attachment {
 }
 
 impl Attachment {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::XdpGeneric, Self::XdpNative, Self::XdpOffload, Self::Tcx, Self::Clsact];
+
+    /// Its name, one word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::XdpGeneric => "generic",
+            Self::XdpNative => "native",
+            Self::XdpOffload => "offload",
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        }
+    }
+
     /// `xdp`, `tcx` or `clsact`.
     #[must_use]
     pub const fn mechanism(self) -> &'static str {
@@ -95,7 +124,22 @@ pub enum TcFlavour {
     Clsact,
 }
 
-/// What is attached to one interface, or is to be: nothing by default.
+/// A hook and how it is attached to.
+pub type Way = (Hook, Attachment);
+
+/// What stands on one interface: nothing by default. More than one program may be on a hook while
+/// they are changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The entry of the policy map; without one, what is attached lets nothing pass.
+    pub policy: Option<InterfacePolicy>,
+    /// What is attached.
+    pub ways: BTreeSet<Way>,
+    /// What of it has the program of an earlier daemon, which enforces what that one was told.
+    pub inherited: BTreeSet<Way>,
+}
+
+/// What is to be attached to one interface: nothing by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
     /// The entry of the policy map.
@@ -106,7 +150,7 @@ pub struct Target {
 
 /// Why an attachment could not be made, by hook and way: it is not tried again until it is
 /// forgotten.
-pub type Refusals = BTreeMap<(Hook, Attachment), String>;
+pub type Refusals = BTreeMap<Way, String>;
 
 /// One change of the kernel's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +162,7 @@ pub enum Step {
         /// The entry.
         policy: InterfacePolicy,
     },
-    /// Attach the hook's program.
+    /// Attach the hook's program, or put it in the place of an earlier daemon's.
     Attach {
         /// The host-side veth.
         ifindex: Ifindex,
@@ -141,4 +185,18 @@ pub enum Step {
         /// The host-side veth.
         ifindex: Ifindex,
     },
+}
+
+impl Step {
+    /// Whether the kernel waits a grace period in it, with its lock on all interfaces held: 8 to 16
+    /// ms, in which nobody else can attach.
+    #[must_use]
+    pub fn is_slow(self) -> bool {
+        match self {
+            Self::Attach { attachment, .. } | Self::Detach { attachment, .. } => {
+                attachment != Attachment::Clsact
+            }
+            Self::SetPolicy { .. } | Self::Forget { .. } => false,
+        }
+    }
 }

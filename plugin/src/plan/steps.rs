@@ -1,55 +1,142 @@
-//! From what is attached to what is to be attached, in an order that opens nothing. Pure.
+//! From what stands to what is to stand, in an order that opens nothing. Pure.
+//!
+//! The programs at clsact, which are attached in no time, hold the whole policy while what takes
+//! long is attached and detached behind them: they are called the guard.
+
+use std::collections::BTreeSet;
 
 use ebpf_netns::Ifindex;
 use plugin_common::abi::InterfacePolicy;
 
-use super::{Hook, Step, Target};
+use super::{Attachment, Hook, Refusals, Standing, Step, Target, Way};
 
-/// The steps from one state of an interface to another.
-///
-/// While programs come and go, the policy map holds the union of both policies: whatever the old
-/// or the new attachment would have dropped is dropped throughout.
+/// The filters that close or police both directions at once.
+const GUARD: [Way; 2] = [(Hook::Egress, Attachment::Clsact), (Hook::Ingress, Attachment::Clsact)];
+
+/// The steps from one state of an interface to another. Whatever of them is done, the rest is what
+/// this says for the state then.
 #[must_use]
-pub fn steps(ifindex: Ifindex, current: &Target, wanted: &Target) -> Vec<Step> {
-    if current == wanted {
-        return Vec::new();
-    }
-    let mut steps = Vec::new();
-    let fresh = current.hooks.is_empty();
-    let rearranged = current.hooks != wanted.hooks;
-    let interim = if fresh { wanted.policy } else { union(current.policy, wanted.policy) };
-    if rearranged && !wanted.hooks.is_empty() && (fresh || interim != current.policy) {
-        steps.push(Step::SetPolicy { ifindex, policy: interim });
-    }
-    let (detach_first, detach_last) = detachments(ifindex, current, wanted);
-    steps.extend(detach_first);
-    for (hook, attachment) in &wanted.hooks {
-        if current.hooks.get(hook) != Some(attachment) {
-            steps.push(Step::Attach { ifindex, hook: *hook, attachment: *attachment });
-        }
-    }
-    steps.extend(detach_last);
-    if wanted.hooks.is_empty() {
-        steps.push(Step::Forget { ifindex });
-    } else if !rearranged || interim != wanted.policy {
-        steps.push(Step::SetPolicy { ifindex, policy: wanted.policy });
-    }
-    steps
+pub fn steps(
+    ifindex: Ifindex,
+    current: &Standing,
+    wanted: &Target,
+    refusals: &Refusals,
+) -> Vec<Step> {
+    Plan { ifindex, current, wanted, policy: current.policy, steps: Vec::new() }.make(refusals)
 }
 
-/// What to detach before anything is attached, and what after. XDP holds one program, so another
-/// mode has to wait for the hook; at TC the old program stays until the new one stands.
-fn detachments(ifindex: Ifindex, current: &Target, wanted: &Target) -> (Vec<Step>, Vec<Step>) {
-    let superfluous =
-        current.hooks.iter().filter(|(hook, way)| wanted.hooks.get(hook) != Some(way));
-    let (replaced, removed): (Vec<_>, Vec<_>) = superfluous
-        .partition(|(hook, _)| **hook == Hook::Xdp && wanted.hooks.contains_key(&Hook::Xdp));
-    let step = |(hook, attachment): (&Hook, &_)| Step::Detach {
-        ifindex,
-        hook: *hook,
-        attachment: *attachment,
-    };
-    (replaced.into_iter().map(step).collect(), removed.into_iter().map(step).collect())
+struct Plan<'a> {
+    ifindex: Ifindex,
+    current: &'a Standing,
+    wanted: &'a Target,
+    /// The entry of the policy map after the steps so far.
+    policy: Option<InterfacePolicy>,
+    steps: Vec<Step>,
+}
+
+impl Plan<'_> {
+    fn make(mut self, refusals: &Refusals) -> Vec<Step> {
+        let Self { current, wanted, .. } = self;
+        let ways: BTreeSet<Way> = wanted.hooks.iter().map(|(hook, way)| (*hook, *way)).collect();
+        if ways.is_empty() {
+            return self.release();
+        }
+        let missing: BTreeSet<Way> = ways.difference(&current.ways).copied().collect();
+        let surplus: BTreeSet<Way> = current.ways.difference(&ways).copied().collect();
+        let fresh = current.ways.is_empty();
+        let guarded = GUARD.iter().all(|way| !refusals.contains_key(way));
+        let guards: &[Way] =
+            if missing.iter().all(|way| GUARD.contains(way)) || !guarded { &[] } else { &GUARD };
+
+        let interim = if missing.is_empty() && surplus.is_empty() {
+            wanted.policy
+        } else if guarded || fresh {
+            held_by_guard(wanted)
+        } else {
+            union(current.policy.unwrap_or_default(), held_by_guard(wanted))
+        };
+        // A policy stands before its first program, and changes where programs stand.
+        if fresh {
+            self.set(interim);
+        }
+        for way in guards {
+            if !current.ways.contains(way) && !missing.contains(way) {
+                self.attach(*way);
+            }
+        }
+        for way in missing.iter().filter(|way| GUARD.contains(way)) {
+            self.attach(*way);
+        }
+        self.set(interim);
+        for way in ways.intersection(&current.inherited) {
+            self.attach(*way);
+        }
+        self.rearrange(&missing, &surplus, &ways, guards);
+        self.set(wanted.policy);
+        self.steps
+    }
+
+    /// Detaches and attaches what is not the guard, and the guard's last.
+    fn rearrange(
+        &mut self,
+        missing: &BTreeSet<Way>,
+        surplus: &BTreeSet<Way>,
+        ways: &BTreeSet<Way>,
+        guards: &[Way],
+    ) {
+        // XDP holds one program, so another mode has to wait for the hook.
+        let waits = missing.iter().any(|(hook, _)| *hook == Hook::Xdp);
+        let (first, last): (Vec<Way>, Vec<Way>) =
+            surplus.iter().partition(|(hook, _)| waits && *hook == Hook::Xdp);
+        for way in first {
+            self.detach(way);
+        }
+        for way in missing.iter().filter(|way| !GUARD.contains(way)) {
+            self.attach(*way);
+        }
+        let (guard, slow): (Vec<Way>, Vec<Way>) =
+            last.into_iter().partition(|way| GUARD.contains(way));
+        let added = guards
+            .iter()
+            .filter(|way| !self.current.ways.contains(way) && !ways.contains(way))
+            .copied();
+        for way in slow.into_iter().chain(guard).chain(added.collect::<Vec<_>>()) {
+            self.detach(way);
+        }
+    }
+
+    fn release(mut self) -> Vec<Step> {
+        let ways = self.current.ways.iter().copied();
+        let (guard, slow): (Vec<Way>, Vec<Way>) = ways.partition(|way| GUARD.contains(way));
+        for way in slow.into_iter().chain(guard) {
+            self.detach(way);
+        }
+        if *self.current != Standing::default() {
+            self.steps.push(Step::Forget { ifindex: self.ifindex });
+        }
+        self.steps
+    }
+
+    fn set(&mut self, policy: InterfacePolicy) {
+        if self.policy != Some(policy) {
+            self.policy = Some(policy);
+            self.steps.push(Step::SetPolicy { ifindex: self.ifindex, policy });
+        }
+    }
+
+    fn attach(&mut self, (hook, attachment): Way) {
+        self.steps.push(Step::Attach { ifindex: self.ifindex, hook, attachment });
+    }
+
+    fn detach(&mut self, (hook, attachment): Way) {
+        self.steps.push(Step::Detach { ifindex: self.ifindex, hook, attachment });
+    }
+}
+
+/// The policy with which the guard alone enforces all that is wanted.
+fn held_by_guard(wanted: &Target) -> InterfacePolicy {
+    let InterfacePolicy { xdp, egress, ingress } = wanted.policy;
+    InterfacePolicy { xdp, egress: egress | xdp, ingress }
 }
 
 fn union(one: InterfacePolicy, other: InterfacePolicy) -> InterfacePolicy {
@@ -65,78 +152,246 @@ mod tests {
     use plugin_common::presets::Presets;
 
     use super::*;
-    use crate::plan::Attachment;
 
-    const XDP: (Hook, Attachment) = (Hook::Xdp, Attachment::XdpGeneric);
-    const EGRESS: (Hook, Attachment) = (Hook::Egress, Attachment::Tcx);
+    const XDP: Way = (Hook::Xdp, Attachment::XdpGeneric);
+    const NATIVE: Way = (Hook::Xdp, Attachment::XdpNative);
+    const EGRESS: Way = (Hook::Egress, Attachment::Tcx);
+    const FILTER: Way = (Hook::Egress, Attachment::Clsact);
+    const INGRESS: Way = (Hook::Ingress, Attachment::Tcx);
 
-    fn target(xdp: Presets, egress: Presets, hooks: &[(Hook, Attachment)]) -> Target {
-        let policy = InterfacePolicy { xdp, egress, ingress: Presets::PASS };
-        Target { policy, hooks: hooks.iter().copied().collect() }
+    fn policy(xdp: Presets, egress: Presets) -> InterfacePolicy {
+        InterfacePolicy { xdp, egress, ingress: Presets::PASS }
     }
 
-    #[track_caller]
-    fn check(current: &Target, wanted: &Target, expected: &[&str]) {
-        let ifindex = Ifindex::try_from(7).unwrap();
-        let words: Vec<String> = steps(ifindex, current, wanted).iter().map(word).collect();
-        assert_eq!(words, expected, "{current:?} to {wanted:?}");
+    fn target(xdp: Presets, egress: Presets, ways: &[Way]) -> Target {
+        Target { policy: policy(xdp, egress), hooks: ways.iter().copied().collect() }
     }
 
-    fn word(step: &Step) -> String {
-        match step {
-            Step::SetPolicy { policy, .. } => {
-                format!("set {} {}", policy.xdp.bits(), policy.egress.bits())
-            }
-            Step::Attach { hook, .. } => format!("attach {hook:?}"),
-            Step::Detach { hook, .. } => format!("detach {hook:?}"),
-            Step::Forget { .. } => "forget".to_owned(),
+    fn standing(xdp: Presets, egress: Presets, ways: &[Way]) -> Standing {
+        Standing {
+            policy: Some(policy(xdp, egress)),
+            ways: ways.iter().copied().collect(),
+            inherited: BTreeSet::new(),
         }
     }
 
-    #[test]
-    fn the_policy_stands_before_the_program() {
-        let wanted = target(Presets::DROP_TCP, Presets::PASS, &[XDP]);
-        check(&Target::default(), &wanted, &["set 2 0", "attach Xdp"]);
+    fn words(current: &Standing, wanted: &Target, refusals: &Refusals) -> Vec<String> {
+        let ifindex = Ifindex::try_from(7).unwrap();
+        let steps = steps(ifindex, current, wanted, refusals);
+        steps
+            .iter()
+            .map(|step| match step {
+                Step::SetPolicy { policy, .. } => {
+                    format!("set {} {}", policy.xdp.bits(), policy.egress.bits())
+                }
+                Step::Attach { hook, attachment, .. } => {
+                    format!("+{} {}", hook.name(), attachment.name())
+                }
+                Step::Detach { hook, attachment, .. } => {
+                    format!("-{} {}", hook.name(), attachment.name())
+                }
+                Step::Forget { .. } => "forget".to_owned(),
+            })
+            .collect()
+    }
+
+    #[track_caller]
+    fn check(current: &Standing, wanted: &Target, expected: &[&str]) {
+        assert_eq!(words(current, wanted, &Refusals::new()), expected, "{current:?} {wanted:?}");
     }
 
     #[test]
-    fn a_policy_of_nothing_but_pass_is_written_too() {
-        let wanted = target(Presets::PASS, Presets::PASS, &[XDP]);
-        check(&Target::default(), &wanted, &["set 0 0", "attach Xdp"]);
+    fn the_guard_holds_the_policy_while_its_programs_are_attached() {
+        let wanted = target(Presets::DROP_TCP, Presets::PASS, &[XDP]);
+        check(
+            &Standing::default(),
+            &wanted,
+            &[
+                "set 2 2",
+                "+egress clsact",
+                "+ingress clsact",
+                "+xdp generic",
+                "-egress clsact",
+                "-ingress clsact",
+                "set 2 0",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_quarantine_becomes_a_policy_by_one_write_and_the_rest_follows() {
+        let closed = standing(Presets::UNASSIGNED, Presets::UNASSIGNED, &GUARD);
+        check(
+            &closed,
+            &target(Presets::PASS, Presets::DROP_TCP, &[EGRESS]),
+            &["set 0 2", "+egress tcx", "-egress clsact", "-ingress clsact"],
+        );
+        let both = [FILTER, (Hook::Ingress, Attachment::Clsact)];
+        check(&closed, &target(Presets::PASS, Presets::DROP_TCP, &both), &["set 0 2"]);
+    }
+
+    #[test]
+    fn filters_need_no_guard() {
+        let wanted = target(Presets::PASS, Presets::DROP_TCP, &[FILTER]);
+        check(&Standing::default(), &wanted, &["set 0 2", "+egress clsact"]);
     }
 
     #[test]
     fn a_change_of_policy_is_one_map_write() {
-        let old = target(Presets::DROP_TCP, Presets::PASS, &[XDP]);
-        let new = target(Presets::DROP_UDP, Presets::PASS, &[XDP]);
-        check(&old, &new, &["set 4 0"]);
+        let old = standing(Presets::DROP_TCP, Presets::PASS, &[XDP]);
+        check(&old, &target(Presets::DROP_UDP, Presets::PASS, &[XDP]), &["set 4 0"]);
     }
 
     #[test]
     fn moving_between_hooks_opens_nothing() {
-        let old = target(Presets::DROP_TCP, Presets::PASS, &[XDP]);
-        let new = target(Presets::PASS, Presets::DROP_TCP, &[EGRESS]);
-        check(&old, &new, &["set 2 2", "attach Egress", "detach Xdp", "set 0 2"]);
+        let old = standing(Presets::DROP_TCP, Presets::PASS, &[XDP]);
+        check(
+            &old,
+            &target(Presets::PASS, Presets::DROP_TCP, &[EGRESS]),
+            &[
+                "+egress clsact",
+                "+ingress clsact",
+                "set 0 2",
+                "+egress tcx",
+                "-xdp generic",
+                "-egress clsact",
+                "-ingress clsact",
+            ],
+        );
     }
 
     #[test]
-    fn another_xdp_mode_waits_for_the_hook() {
-        let old = target(Presets::DROP_TCP, Presets::PASS, &[XDP]);
-        let native = (Hook::Xdp, Attachment::XdpNative);
-        let new = target(Presets::DROP_TCP, Presets::PASS, &[native]);
-        check(&old, &new, &["detach Xdp", "attach Xdp"]);
+    fn another_xdp_mode_waits_for_the_hook_behind_the_guard() {
+        let old = standing(Presets::DROP_TCP, Presets::PASS, &[XDP]);
+        check(
+            &old,
+            &target(Presets::DROP_TCP, Presets::PASS, &[NATIVE]),
+            &[
+                "+egress clsact",
+                "+ingress clsact",
+                "set 2 2",
+                "-xdp generic",
+                "+xdp native",
+                "-egress clsact",
+                "-ingress clsact",
+                "set 2 0",
+            ],
+        );
     }
 
     #[test]
-    fn nothing_stays_of_what_is_released() {
-        let old = target(Presets::DROP_TCP, Presets::DROP_TCP, &[XDP, EGRESS]);
-        check(&old, &Target::default(), &["detach Xdp", "detach Egress", "forget"]);
+    fn without_a_guard_both_policies_hold_meanwhile() {
+        let refusals = Refusals::from([(FILTER, "no clsact here".to_owned())]);
+        let old = standing(Presets::DROP_TCP, Presets::PASS, &[XDP]);
+        let wanted = target(Presets::PASS, Presets::DROP_UDP, &[EGRESS]);
+        let expected = ["set 2 4", "+egress tcx", "-xdp generic", "set 0 4"];
+        assert_eq!(words(&old, &wanted, &refusals), expected);
+    }
+
+    #[test]
+    fn what_an_earlier_daemon_attached_is_replaced_in_place() {
+        let wanted = target(Presets::PASS, Presets::DROP_TCP, &[EGRESS]);
+        let same = standing(Presets::PASS, Presets::DROP_TCP, &[EGRESS]);
+        let inherited = same.ways.clone();
+        let same = Standing { inherited, ..same };
+        check(&same, &wanted, &["+egress tcx"]);
+        // A new layout has new maps, which are filled first.
+        let unknown = Standing { policy: None, ..same };
+        check(&unknown, &wanted, &["set 0 2", "+egress tcx"]);
+    }
+
+    #[test]
+    fn nothing_stays_of_what_is_released_and_the_guard_goes_last() {
+        let old = standing(Presets::DROP_TCP, Presets::DROP_TCP, &[XDP, EGRESS, FILTER]);
+        check(
+            &old,
+            &Target::default(),
+            &["-xdp generic", "-egress tcx", "-egress clsact", "forget"],
+        );
     }
 
     #[test]
     fn no_change_is_no_step() {
-        let same = target(Presets::DROP_TCP, Presets::PASS, &[XDP]);
-        check(&same, &same, &[]);
-        check(&Target::default(), &Target::default(), &[]);
+        let same = standing(Presets::DROP_TCP, Presets::PASS, &[XDP]);
+        check(&same, &target(Presets::DROP_TCP, Presets::PASS, &[XDP]), &[]);
+        check(&Standing::default(), &Target::default(), &[]);
+    }
+
+    /// What is dropped of what the container sends, by any program.
+    fn dropped(state: &Standing) -> Presets {
+        let policy = state.policy.unwrap_or(policy(Presets::UNASSIGNED, Presets::UNASSIGNED));
+        state.ways.iter().fold(Presets::PASS, |sum, (hook, _)| match hook {
+            Hook::Xdp => sum | policy.xdp,
+            Hook::Egress => sum | policy.egress,
+            Hook::Ingress => sum,
+        })
+    }
+
+    fn after(state: &Standing, step: &Step) -> Standing {
+        let mut state = state.clone();
+        match step {
+            Step::SetPolicy { policy, .. } => state.policy = Some(*policy),
+            Step::Attach { hook, attachment, .. } => {
+                state.ways.insert((*hook, *attachment));
+                state.inherited.remove(&(*hook, *attachment));
+            }
+            Step::Detach { hook, attachment, .. } => {
+                state.ways.remove(&(*hook, *attachment));
+            }
+            Step::Forget { .. } => state = Standing::default(),
+        }
+        state
+    }
+
+    /// From every set of programs to every other: at each step what both policies drop is dropped,
+    /// and from each step on the plan made anew ends in the same.
+    #[test]
+    fn at_each_step_what_both_policies_drop_is_dropped() {
+        let ways = [XDP, NATIVE, EGRESS, FILTER, INGRESS];
+        let sets = |keep: fn(&[Way]) -> bool| {
+            (0..1_u32 << ways.len())
+                .map(move |set| {
+                    let chosen = (0..).zip(ways).filter(|(bit, _)| set & (1 << bit) != 0);
+                    chosen.map(|(_, way)| way).collect::<Vec<Way>>()
+                })
+                .filter(move |set| keep(set))
+        };
+        let one_a_hook = |set: &[Way]| {
+            !(set.contains(&XDP) && set.contains(&NATIVE)
+                || set.contains(&EGRESS) && set.contains(&FILTER))
+        };
+        let egress = |set: &[Way]| set.iter().any(|(hook, _)| *hook == Hook::Egress);
+        let xdp = |set: &[Way]| set.iter().any(|(hook, _)| *hook == Hook::Xdp);
+        let both = Presets::DROP_TCP;
+        for old in sets(|set| !(set.contains(&XDP) && set.contains(&NATIVE))) {
+            for new in sets(one_a_hook) {
+                if !(egress(&old) || xdp(&old)) || !(egress(&new) || xdp(&new)) {
+                    continue;
+                }
+                let presets = |set: &[Way], own: Presets| {
+                    let of = |there: bool| if there { both | own } else { Presets::PASS };
+                    (of(xdp(set)), of(egress(set)))
+                };
+                let (old_xdp, old_egress) = presets(&old, Presets::DROP_UDP);
+                let (new_xdp, new_egress) = presets(&new, Presets::DROP_ICMP);
+                let wanted = target(new_xdp, new_egress, &new);
+                let mut state = standing(old_xdp, old_egress, &old);
+                let ifindex = Ifindex::try_from(7).unwrap();
+                let plan = steps(ifindex, &state, &wanted, &Refusals::new());
+                for step in &plan {
+                    state = after(&state, step);
+                    assert!(
+                        dropped(&state).contains(both),
+                        "{old:?} {new:?}: {step:?} in {plan:?}"
+                    );
+                    let mut rest = state.clone();
+                    for step in steps(ifindex, &state, &wanted, &Refusals::new()) {
+                        rest = after(&rest, &step);
+                        assert!(dropped(&rest).contains(both), "{old:?} {new:?}: {step:?}");
+                    }
+                    assert_eq!(rest, standing(new_xdp, new_egress, &new), "{old:?} {new:?}");
+                }
+            }
+        }
     }
 }

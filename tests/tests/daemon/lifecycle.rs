@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use crate::{
     residue,
     scene::{
-        ECHO, LAN, Reach, Scene, check_no_ping, container, http_works, only_interface, ping_works,
+        ECHO, LAN, Reach, Scene, check_no_ping, check_ping, container, http_works, only_interface,
         status, wait_state,
     },
 };
@@ -150,7 +150,7 @@ fn t23_labels_cannot_lead_to_another_container() -> Result<()> {
 }
 
 #[test]
-fn nothing_of_a_stopped_daemon_is_left() -> Result<()> {
+fn a_stopped_daemon_leaves_its_policies_and_clean_leaves_nothing() -> Result<()> {
     if !privilege::have_root()? {
         return Ok(());
     }
@@ -163,17 +163,28 @@ fn nothing_of_a_stopped_daemon_is_left() -> Result<()> {
         let daemon = scene.daemon_with(&[tc])?;
         wait_state(&daemon, "web", State::Enforced)?;
         wait_state(&daemon, "closed", State::Closed)?;
-        assert_ne!(residue::attached(machine)?, before, "{tc}: something is attached");
+        let attached = residue::attached(machine)?;
+        assert_ne!(attached, before, "{tc}: something is attached");
         let ours = residue::programs(&status(&daemon)?);
         assert_eq!(ours.len(), 3, "{tc}: three programs serve all containers");
         let mut maps = BTreeSet::new();
         for name in ["POLICY", "STATS", "EVENTS"] {
             maps.extend(residue::maps(machine, &ours, name)?);
         }
-        assert!(!residue::links(machine, &ours)?.is_empty(), "{tc}: links hold the programs");
+        let links = residue::links(machine, &ours)?;
+        assert!(!links.is_empty(), "{tc}: links hold the programs");
+        let refused = scene.clean().err().context("clean is refused beside a daemon")?;
+        assert!(format!("{refused:#}").contains("runs already"), "{refused:#}");
         daemon.stop_by(signal)?;
-        assert_eq!(residue::attached(machine)?, before, "{signal}: everything is detached");
-        assert_eq!(residue::links(machine, &ours)?, BTreeSet::new(), "{signal}: no link is left");
+        assert_eq!(residue::attached(machine)?, attached, "{signal}: everything stays attached");
+        assert_eq!(residue::links(machine, &ours)?, links, "{signal}: every link stays");
+        check_no_ping(&scene, "web", "without a daemon")?;
+        assert_eq!(scene.reach_from_host("closed")?, Reach::NOTHING, "{signal}: it stays closed");
+        let socket = machine.outside("/run/ebpf-netns/control.sock");
+        assert!(!socket.exists(), "{signal}: the control socket is removed");
+
+        scene.clean()?;
+        assert_eq!(residue::attached(machine)?, before, "{signal}: everything is taken off");
         for (kind, ids) in [("prog", &ours), ("map", &maps)] {
             for id in ids {
                 // The kernel frees them a moment after the last user is gone.
@@ -184,14 +195,16 @@ fn nothing_of_a_stopped_daemon_is_left() -> Result<()> {
                 )?;
             }
         }
-        let socket = machine.outside("/run/ebpf-netns/control.sock");
-        assert!(!socket.exists(), "{signal}: the control socket is removed");
+        for place in ["/sys/fs/bpf/ebpf-netns", "/run/ebpf-netns/state"] {
+            assert!(!machine.outside(place).exists(), "{place} is gone");
+        }
         for name in ["web", "closed"] {
-            let [v4, v6] = scene.addresses(name)?;
             let host = scene.engine().from_host();
-            assert!(ping_works(&host, v4)? && ping_works(&host, v6)?, "{signal}: {name} is free");
+            // A neighbour that was not found a moment ago may take a second to be found.
+            check_ping(&host, &scene.addresses(name)?, true, &format!("{signal}: {name} is free"))?;
         }
     }
+    assert!(scene.clean()?.contains("removed"), "there being nothing is no error");
     Ok(())
 }
 

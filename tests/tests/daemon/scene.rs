@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use ebpf_netns_plugin::status::{ContainerStatus, HookStatus, InterfaceStatus, State, Status};
 use ebpf_netns_tests::{
     DEADLINE, Daemon, DaemonOptions, Engine, EngineOptions, Machine,
+    binaries::{self, Binary},
     command::stdout_of,
     images::Image,
     traffic::{Http, Reply, Vantage},
@@ -61,6 +62,11 @@ impl Scene {
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let options = DaemonOptions { arguments, ..DaemonOptions::default() };
         Daemon::start_with(self.machine(), &options)
+    }
+
+    /// `ebpf-netns-plugin clean`; what it says.
+    pub(crate) fn clean(&self) -> Result<String> {
+        self.machine().run(binaries::path(Binary::Plugin)?, ["clean"])
     }
 
     /// `docker network create OPTIONS NAME`.

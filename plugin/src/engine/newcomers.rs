@@ -1,0 +1,279 @@
+//! Veths of which it is not known yet whose they are: they are closed until it is. Pure.
+//!
+//! A veth is a newcomer when it becomes a port of one of Docker's bridges, or turns up in the
+//! namespace of a container that has a policy. It is released once it is certain that it belongs to
+//! none: what is only likely leaves it closed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use ebpf_netns::{Ifindex, Link, LinkKind, MacAddress, Nsid};
+
+use super::world::{Claim, Watched, World};
+use crate::facts::{ContainerFacts, Endpoint, Life, Place};
+
+/// After this a veth that nobody claims is looked at more closely: Docker is asked where each
+/// container is.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// After this, a veth that no container of Docker's has, and of which no container that is starting
+/// can be the owner, is somebody else's.
+const STRANGER: Duration = Duration::from_secs(10);
+
+/// The newcomers, and what is known of the bridges that they come to.
+#[derive(Default)]
+pub(super) struct Newcomers {
+    held: BTreeMap<Ifindex, Held>,
+    cleared: BTreeMap<Ifindex, Cleared>,
+    bridges: BTreeMap<Ifindex, String>,
+    /// Bridges as Docker names them.
+    of_docker: BTreeSet<String>,
+    listed: bool,
+}
+
+/// A veth that is closed until it is known whose it is.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    /// The number of the request to Docker that was made when it came.
+    pub since: u64,
+    /// When it came.
+    pub at: Instant,
+    /// The id of the container that an earlier daemon found it to belong to.
+    pub heir_of: Option<String>,
+    /// Why it is still held, as it was last told.
+    pub reason: &'static str,
+}
+
+/// A veth that needs no policy.
+#[derive(Clone, Copy, Debug)]
+struct Cleared {
+    since: u64,
+    /// Where its other end was then.
+    peer: Option<Nsid>,
+}
+
+/// What Docker said of the containers that have no policy.
+#[derive(Default)]
+pub(super) struct Bystanders {
+    /// The number of the last request that this answers.
+    pub as_of: u64,
+    /// Their interfaces.
+    pub endpoints: Vec<Endpoint>,
+    /// Their namespaces, where Docker was asked for them.
+    pub places: Vec<Place>,
+}
+
+/// Whose a veth is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Of nobody who has a policy, for this reason.
+    Nobodys(&'static str),
+    /// An earlier daemon knew: of this container, which moved its end away.
+    Astray(String),
+    /// Not known yet, for this reason.
+    Unknown(&'static str),
+}
+
+/// What the kernel says of a newcomer's other end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Peer {
+    pub mac: Option<MacAddress>,
+    /// Whether it is in the namespace of a container that has no policy.
+    pub among_bystanders: bool,
+}
+
+impl Bystanders {
+    pub(super) fn add(&mut self, facts: ContainerFacts) {
+        self.endpoints.extend(facts.endpoints);
+        if let Life::Placed(place) = facts.life {
+            self.places.push(place);
+        }
+    }
+}
+
+impl Newcomers {
+    pub(super) fn is_held(&self, ifindex: Ifindex) -> bool {
+        self.held.contains_key(&ifindex)
+    }
+
+    pub(super) fn held(&self) -> impl Iterator<Item = (Ifindex, &Held)> {
+        self.held.iter().map(|(ifindex, held)| (*ifindex, held))
+    }
+
+    pub(super) fn get_mut(&mut self, ifindex: Ifindex) -> Option<&mut Held> {
+        self.held.get_mut(&ifindex)
+    }
+
+    pub(super) fn hold(&mut self, ifindex: Ifindex, held: Held) {
+        self.cleared.remove(&ifindex);
+        self.held.insert(ifindex, held);
+    }
+
+    /// It is known whose it is: of a container that has a policy.
+    pub(super) fn claimed(&mut self, ifindex: Ifindex) {
+        self.held.remove(&ifindex);
+    }
+
+    /// It is known that it needs none.
+    pub(super) fn clear(&mut self, link: &Link) {
+        let since = self.held.remove(&link.index).map_or(0, |held| held.since);
+        self.cleared.insert(link.index, Cleared { since, peer: link.peer_nsid });
+    }
+
+    pub(super) fn set_bridges(&mut self, names: Vec<String>) {
+        self.of_docker = names.into_iter().collect();
+    }
+
+    pub(super) fn links_listed(&mut self, links: &[Link]) {
+        let named = |link: &&Link| link.kind == LinkKind::Bridge;
+        self.bridges =
+            links.iter().filter(named).map(|link| (link.index, link.name.clone())).collect();
+        let there: BTreeSet<Ifindex> = links.iter().map(|link| link.index).collect();
+        self.held.retain(|ifindex, _| there.contains(ifindex));
+        self.cleared.retain(|ifindex, _| there.contains(ifindex));
+        // What was there before anybody watched may be talking already.
+        if !std::mem::replace(&mut self.listed, true) {
+            for link in links.iter().filter(|link| link.kind == LinkKind::Veth) {
+                self.clear(link);
+            }
+        }
+    }
+
+    pub(super) fn link_changed(&mut self, link: &Link) {
+        if link.kind == LinkKind::Bridge {
+            self.bridges.insert(link.index, link.name.clone());
+        }
+    }
+
+    pub(super) fn link_removed(&mut self, ifindex: Ifindex) {
+        self.held.remove(&ifindex);
+        self.cleared.remove(&ifindex);
+        self.bridges.remove(&ifindex);
+    }
+
+    /// The bridge that a link is a port of, if it is one of Docker's: by Docker's word, or by the
+    /// names that it gives, of which it has not told yet when the first container is started on a
+    /// new network.
+    fn docker_bridge(&self, link: &Link) -> Option<&str> {
+        let name = self.bridges.get(&link.master?)?;
+        (self.of_docker.contains(name) || is_name_of_docker(name)).then_some(name)
+    }
+}
+
+/// Whether Docker gives bridges such names.
+fn is_name_of_docker(name: &str) -> bool {
+    let of_network = |id: &str| {
+        id.len() == 12 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    matches!(name, "docker0" | "docker_gwbridge")
+        || name.strip_prefix("br-").is_some_and(of_network)
+}
+
+impl World {
+    /// Whether a veth has to be closed until it is known whose it is.
+    pub(super) fn is_newcomer(&self, link: &Link) -> bool {
+        if link.kind != LinkKind::Veth
+            || self.enforced.contains_key(&link.index)
+            || self.newcomers.is_held(link.index)
+        {
+            return false;
+        }
+        let policed = self.is_policed_namespace(link.peer_nsid);
+        if self.newcomers.docker_bridge(link).is_none() && !policed {
+            return false;
+        }
+        match self.newcomers.cleared.get(&link.index) {
+            None => true,
+            // Its other end is where it was when it was cleared.
+            Some(cleared) if cleared.peer == link.peer_nsid => false,
+            // It was cleared before its other end went to its container: is that still as sure?
+            Some(cleared) => policed || !self.nobody_can_own_it(cleared.since, link),
+        }
+    }
+
+    /// Whose a newcomer is, as far as is known.
+    pub(super) fn whose(&self, link: &Link, held: &Held, peer: Peer, now: Instant) -> Whose {
+        if self.bystanders.as_of < held.since {
+            return Whose::Unknown("Docker has not answered yet");
+        }
+        if self.nobody_can_own_it(held.since, link) {
+            return Whose::Nobodys("no container that has a policy can own it");
+        }
+        let Some(nsid) = link.peer_nsid else {
+            // Once it goes elsewhere it is a newcomer again.
+            return if now.duration_since(held.at) > STRANGER {
+                Whose::Nobodys("both its ends stay on the host")
+            } else {
+                Whose::Unknown("its other end is not in a container yet")
+            };
+        };
+        if self.is_policed_namespace(Some(nsid)) {
+            return Whose::Unknown("it is in the namespace of a container that has a policy");
+        }
+        let bridge = self.newcomers.docker_bridge(link);
+        let is_it = |endpoint: &Endpoint| {
+            let elsewhere =
+                matches!((&endpoint.bridge, bridge), (Some(its), Some(bridge)) if its != bridge);
+            endpoint.mac.is_some() && endpoint.mac == peer.mac && !elsewhere
+        };
+        if self.containers.values().flat_map(|one| &one.facts.endpoints).any(is_it) {
+            return Whose::Unknown("a container that has a policy is about to claim it");
+        }
+        if peer.among_bystanders || self.bystanders.endpoints.iter().any(is_it) {
+            return Whose::Nobodys("its container has no policy");
+        }
+        if let Some(id) = held.heir_of.as_ref().filter(|id| self.containers.contains_key(*id)) {
+            return Whose::Astray(id.clone());
+        }
+        let placed = self.containers.values().all(Watched::is_where_it_is_known);
+        if now.duration_since(held.at) > STRANGER && placed {
+            return Whose::Nobodys("it is in no container of Docker's");
+        }
+        Whose::Unknown("no container of Docker's is known to have it")
+    }
+
+    /// Whether Docker has to be asked where each container is, to find out about a newcomer.
+    pub(super) fn has_patience_ended(&self, now: Instant) -> bool {
+        self.newcomers.held().any(|(_, held)| now.duration_since(held.at) > PATIENCE)
+    }
+
+    /// Whether a look at Docker that began when the veth was there shows that whoever has a policy
+    /// has its interfaces already, and they are others.
+    fn nobody_can_own_it(&self, since: u64, link: &Link) -> bool {
+        if self.bystanders.as_of < since {
+            return false;
+        }
+        if self.containers.is_empty() {
+            return true;
+        }
+        // A running container gets another interface while both its ends are still on the host.
+        link.peer_nsid.is_some()
+            && !self.is_policed_namespace(link.peer_nsid)
+            && self.containers.values().all(Watched::is_at_home)
+    }
+
+    /// Whether a container that has a policy is in this namespace.
+    fn is_policed_namespace(&self, nsid: Option<Nsid>) -> bool {
+        let Some(nsid) = nsid else { return false };
+        self.containers.values().any(|container| {
+            matches!(&container.claim, Claim::Interfaces { nsid: its, .. } if *its == nsid)
+                && container.pairs().any(|pair| self.still_stands(pair))
+        })
+    }
+}
+
+impl Watched {
+    /// Whether it runs, and all of its interfaces are known.
+    fn is_at_home(&self) -> bool {
+        matches!(self.facts.life, Life::Placed(_)) && self.is_settled()
+    }
+
+    /// As [`Self::is_at_home`], or it is not about to start: Docker knows of no interface of it.
+    fn is_where_it_is_known(&self) -> bool {
+        self.is_at_home() || self.facts.life == Life::Down && self.facts.endpoints.is_empty()
+    }
+
+    fn is_settled(&self) -> bool {
+        let seen = matches!(self.claim, Claim::Host | Claim::Interfaces { .. });
+        seen && !self.doubtful && self.unseen.is_none()
+    }
+}

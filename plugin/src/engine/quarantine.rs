@@ -1,0 +1,152 @@
+//! Closing veths of which it is not known yet whose they are, and letting go of those that need no
+//! policy.
+
+use std::time::Instant;
+
+use ebpf_netns::veth::VethPair;
+use ebpf_netns::{Ifindex, Link, Namespace, Nsid, text};
+use tracing::{debug, error, info, warn};
+
+use super::Engine;
+use super::claims::peer;
+use super::enforce::{ATTEMPTS, Budget, Stopped};
+use super::newcomers::{Held, Peer, Whose};
+use crate::error::chain;
+use crate::plan::{Outcome, quarantine};
+use crate::records::{Owner, Progress, Record};
+
+/// What a veth is told of that nothing is known of yet.
+const NEW: &str = "Docker has not answered yet";
+
+impl Engine {
+    /// Takes over what an earlier daemon left: it stays as it is until it is known whose it is.
+    pub(super) fn inherit(&mut self) {
+        let records = self.records.read();
+        let veths: Vec<&Link> = self.world.veths.values().collect();
+        let found = match self.kernel.inherit(&veths) {
+            Ok(found) => found,
+            Err(error) => {
+                error!(error = chain(&error), "what an earlier daemon left cannot be listed");
+                return;
+            }
+        };
+        for ifindex in records.keys().filter(|ifindex| !found.contains_key(ifindex)) {
+            self.records.remove(*ifindex);
+        }
+        let since = self.look.ask();
+        for (ifindex, standing) in found {
+            let heir_of = records.get(&ifindex).and_then(|record| record.container.as_ref());
+            let heir_of = heir_of.map(|owner| owner.id.clone());
+            info!(%ifindex, ways = standing.ways.len(), "taken over from an earlier daemon");
+            self.world.enforced.entry(ifindex).or_default().current = standing;
+            let held = Held { since, at: Instant::now(), heir_of, reason: NEW };
+            self.world.newcomers.hold(ifindex, held);
+        }
+    }
+
+    /// Closes a veth that is new, before anything is asked.
+    pub(super) fn quarantine(&mut self, link: &Link) {
+        self.close(link);
+        let since = self.look.ask();
+        let held = Held { since, at: Instant::now(), heir_of: None, reason: NEW };
+        self.world.newcomers.hold(link.index, held);
+        self.record(link.index, Progress::Pending, None);
+        self.counts.quarantined += 1;
+    }
+
+    /// Closes a veth by whatever closes it quickest.
+    pub(super) fn close(&mut self, link: &Link) {
+        for _ in 0..ATTEMPTS {
+            let known = self.world.enforced.entry(link.index).or_default();
+            let choice = quarantine(NEW.to_owned(), &known.refusals);
+            if let Outcome::Open(reason) = &choice.outcome {
+                let interface = text::printable(&link.name);
+                error!(%interface, reason, "OPEN: a new interface could not be closed");
+            }
+            match self.approach(link.index, &choice.target, Some(link), &mut Budget::anything()) {
+                Ok(_) => {
+                    debug!(interface = %text::printable(&link.name), "closed until it is known whose it is");
+                    return;
+                }
+                Err(Stopped::Gone) => return self.forget(link.index),
+                Err(stopped) => {
+                    if !self.note_stop(link, stopped) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Finds out whose the newcomers are.
+    pub(super) fn look_at_newcomers(&mut self) {
+        let now = Instant::now();
+        let held: Vec<(Ifindex, Held)> =
+            self.world.newcomers.held().map(|(ifindex, held)| (ifindex, held.clone())).collect();
+        let closely = self.world.has_patience_ended(now);
+        self.look.describe_everyone(closely);
+        for (ifindex, held) in held {
+            let Some(link) = self.world.veths.get(&ifindex).cloned() else { continue };
+            let other_end = match peer(&self.rtnl, &link) {
+                Ok(other_end) => other_end,
+                Err(reason) => {
+                    warn!(%ifindex, reason, "the other end could not be looked up");
+                    continue;
+                }
+            };
+            let facts = Peer {
+                mac: other_end.as_ref().and_then(|link| link.mac),
+                among_bystanders: closely && self.is_among_bystanders(link.peer_nsid),
+            };
+            match self.world.whose(&link, &held, facts, now) {
+                Whose::Nobodys(reason) => self.let_go(&link, reason),
+                Whose::Astray(id) => self.keep_astray(&id, link, other_end),
+                Whose::Unknown(reason) => {
+                    if let Some(held) = self.world.newcomers.get_mut(ifindex) {
+                        held.reason = reason;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Docker may know by now what it did not when a newcomer came.
+    pub(super) fn ask_for_newcomers(&self) {
+        if self.world.newcomers.held().next().is_some() {
+            self.look.ask();
+        }
+    }
+
+    fn is_among_bystanders(&self, nsid: Option<Nsid>) -> bool {
+        nsid.is_some()
+            && self.world.bystanders.places.iter().any(|place| {
+                Namespace::of_container(place.sandbox_key.as_deref(), place.pid)
+                    .ok()
+                    .and_then(|namespace| self.rtnl.nsid(&namespace).ok())
+                    == nsid
+            })
+    }
+
+    fn let_go(&mut self, link: &Link, reason: &str) {
+        let interface = text::printable(&link.name);
+        debug!(%interface, reason, "let go");
+        self.world.newcomers.clear(link);
+        self.release(link.index);
+    }
+
+    /// Its container moved it away while no daemon ran, or before: it keeps its policy.
+    fn keep_astray(&mut self, id: &str, host: Link, container: Option<Link>) {
+        let Some(nsid) = host.peer_nsid else { return };
+        let ifindex = host.index;
+        let Some(watched) = self.world.containers.get_mut(id) else { return };
+        let container = container.unwrap_or_else(|| host.clone());
+        watched.astray.push(VethPair { host, container, nsid });
+        self.world.newcomers.claimed(ifindex);
+    }
+
+    /// Writes down how far an interface is.
+    pub(super) fn record(&mut self, ifindex: Ifindex, state: Progress, owner: Option<Owner>) {
+        let name = self.world.veths.get(&ifindex).map_or("", |link| link.name.as_str());
+        self.records.put(Record::new(ifindex, name, state, owner));
+    }
+}

@@ -1,0 +1,123 @@
+//! Whether what was attached still is: other tools remove what is ours, and some of that no event
+//! tells.
+
+use std::path::Path;
+
+use aya::programs::links::FdLink;
+use ebpf_netns::Ifindex;
+
+use super::attach::{Attached, HANDLE, direction, pin_link};
+use super::{Kernel, Refusal, load, pins};
+use crate::error::chain;
+use crate::plan::{Hook, Standing, Way};
+
+/// What somebody else did to an interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Damage {
+    /// What is not attached any more.
+    pub gone: Vec<Way>,
+    /// Whether the entry of the policy map is another, which it is not any more then: it is to be
+    /// written again.
+    pub policy: bool,
+    /// Pins that were missing, and are there again.
+    pub repinned: usize,
+}
+
+impl Damage {
+    /// How many things were not as they should be.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.gone.len() + usize::from(self.policy) + self.repinned
+    }
+}
+
+impl Kernel {
+    /// Looks whether an interface is as it was left.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not tell.
+    pub fn audit(&mut self, ifindex: Ifindex, standing: &Standing) -> Result<Damage, Refusal> {
+        let entry = self.policy.get(&ifindex.get(), 0).ok();
+        let mut damage = Damage { policy: entry != standing.policy, ..Damage::default() };
+        // Nothing is known of the programs of an earlier daemon, and they are about to be replaced.
+        for way in standing.ways.difference(&standing.inherited) {
+            let alive = match self.attached.remove(&(ifindex, *way)) {
+                Some(Attached::Filter(priority)) => self.has_filter(ifindex, *way, priority)?,
+                // Putting the program that is in the link into it changes nothing, and fails where
+                // the link is severed.
+                Some(Attached::Link(link)) => match self.renew(*way, link) {
+                    Ok(Attached::Link(link)) => {
+                        let path = self.pins.link(ifindex, *way);
+                        let missing = !path.exists();
+                        let link = if missing { self.repin(link, &path)? } else { link };
+                        damage.repinned += usize::from(missing);
+                        Some(Attached::Link(link))
+                    }
+                    Ok(other @ Attached::Filter(_)) => Some(other),
+                    Err(_severed) => {
+                        pins::unpin(&self.pins.link(ifindex, *way))
+                            .map_err(|error| Refusal::new(chain(&error)))?;
+                        None
+                    }
+                },
+                None => None,
+            };
+            match alive {
+                Some(attached) => {
+                    self.attached.insert((ifindex, *way), attached);
+                }
+                None => damage.gone.push(*way),
+            }
+        }
+        Ok(damage)
+    }
+
+    /// Pins the maps and programs again if somebody removed them; how many were missing.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be pinned.
+    pub fn audit_pins(&mut self) -> Result<usize, Refusal> {
+        let failed = |error: &dyn std::error::Error| Refusal::new(chain(error));
+        let missing = load::MAPS.iter().filter(|name| !self.pins.map(name).exists()).count();
+        let programs = Hook::ALL.map(load::program_name);
+        let lost = programs.iter().filter(|name| !self.pins.program(name).exists()).count();
+        if missing + lost == 0 {
+            return Ok(0);
+        }
+        self.pins.make_directories().map_err(|error| failed(&error))?;
+        for (name, map) in &self.maps {
+            let path = self.pins.map(name);
+            if !path.exists() {
+                map.pin(&path).map_err(|error| failed(&error))?;
+            }
+        }
+        load::pin_programs(&mut self.ebpf, &self.pins).map_err(Refusal::new)?;
+        Ok(missing + lost)
+    }
+
+    fn has_filter(
+        &self,
+        ifindex: Ifindex,
+        way: Way,
+        priority: u16,
+    ) -> Result<Option<Attached>, Refusal> {
+        let filters = self
+            .rtnl
+            .bpf_filters(ifindex, direction(way.0))
+            .map_err(|error| Refusal::new(chain(&error)))?;
+        let ours = self.identities.get(&way.0).map(|identity| identity.id);
+        let there = filters.iter().any(|filter| {
+            filter.handle == HANDLE
+                && filter.priority == priority
+                && Some(filter.program_id) == ours
+        });
+        Ok(there.then_some(Attached::Filter(priority)))
+    }
+
+    fn repin(&self, link: FdLink, path: &Path) -> Result<FdLink, Refusal> {
+        self.pins.make_directories().map_err(|error| Refusal::new(chain(&error)))?;
+        pin_link(link, path).map_err(Refusal::new)
+    }
+}

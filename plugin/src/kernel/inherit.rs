@@ -1,0 +1,157 @@
+//! What an earlier daemon left attached: found and taken over as it stands, or removed.
+//!
+//! Nothing of it is changed here but what hangs on interfaces that are gone: its programs go on
+//! enforcing what they were told, until it is known what is wanted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aya::programs::links::{FdLink, PinnedLink};
+use ebpf_netns::{ErrorClass, Ifindex, Link, Rtnl, RtnlError};
+use tracing::{info, warn};
+
+use super::attach::{Attached, HANDLE, direction, pin_link};
+use super::pins::{self, PinnedWay, Pins, PinsError};
+use super::{Kernel, load};
+use crate::error::chain;
+use crate::plan::{Attachment, Hook, Standing, Way};
+
+/// The hooks of filters.
+const TC: [Hook; 2] = [Hook::Egress, Hook::Ingress];
+
+impl Kernel {
+    /// What is attached to these interfaces, which are all that there are. Pins and entries of
+    /// interfaces that are gone are removed.
+    ///
+    /// # Errors
+    ///
+    /// When pins cannot be listed.
+    pub fn inherit(
+        &mut self,
+        interfaces: &[&Link],
+    ) -> Result<BTreeMap<Ifindex, Standing>, PinsError> {
+        let there: BTreeSet<Ifindex> = interfaces.iter().map(|link| link.index).collect();
+        let mut found: BTreeMap<Ifindex, Standing> = BTreeMap::new();
+        for pinned in self.pins.links()? {
+            if there.contains(&pinned.ifindex) {
+                if let Some(way) = self.inherit_link(&pinned) {
+                    found.entry(pinned.ifindex).or_default().ways.insert(way);
+                }
+            } else {
+                info!(pin = %pinned.path.display(), "its interface is gone: removed");
+                pins::unpin(&pinned.path)?;
+            }
+        }
+        for index in &there {
+            for (way, priority) in own_filters(&self.rtnl, *index) {
+                self.attached.insert((*index, way), Attached::Filter(priority));
+                // A qdisc that has a filter besides is not removed with the last of ours.
+                self.qdiscs.insert(*index);
+                found.entry(*index).or_default().ways.insert(way);
+            }
+        }
+        for (index, standing) in &mut found {
+            standing.policy = self.policy.get(&index.get(), 0).ok();
+            standing.inherited.clone_from(&standing.ways);
+        }
+        self.forget_all_but(&found);
+        self.pins.remove_old_layouts()?;
+        Ok(found)
+    }
+
+    /// Takes over a link, under the name that this layout gives it.
+    fn inherit_link(&mut self, pinned: &PinnedWay) -> Option<Way> {
+        let PinnedWay { ifindex, way, path } = pinned;
+        let own = self.pins.link(*ifindex, *way);
+        let taken = PinnedLink::from_pin(path).map(FdLink::from).map_err(|error| chain(&error));
+        let taken = taken.and_then(|link| {
+            if *path == own {
+                return Ok(link);
+            }
+            let link = pin_link(link, &own)?;
+            pins::unpin(path).map_err(|error| chain(&error))?;
+            Ok(link)
+        });
+        match taken {
+            Ok(link) => {
+                self.attached.insert((*ifindex, *way), Attached::Link(link));
+                Some(*way)
+            }
+            Err(error) => {
+                warn!(pin = %path.display(), error, "cannot be taken over: it stays as it is");
+                None
+            }
+        }
+    }
+
+    /// Removes the entries of interfaces that have nothing of ours: an index names another
+    /// interface once the first is gone.
+    fn forget_all_but(&mut self, found: &BTreeMap<Ifindex, Standing>) {
+        let entries: Vec<u32> = self.policy.keys().filter_map(Result::ok).collect();
+        let counted: Vec<u32> =
+            self.stats.keys().filter_map(Result::ok).map(|key| key.ifindex).collect();
+        let indices: BTreeSet<u32> = entries.into_iter().chain(counted).collect();
+        for index in indices.into_iter().filter_map(|index| Ifindex::try_from(index).ok()) {
+            if !found.contains_key(&index) {
+                self.forget(index);
+            }
+        }
+    }
+}
+
+/// Our filters on an interface, each with its priority.
+fn own_filters(rtnl: &Rtnl, index: Ifindex) -> Vec<(Way, u16)> {
+    let mut own = Vec::new();
+    for hook in TC {
+        match rtnl.bpf_filters(index, direction(hook)) {
+            Ok(filters) => own.extend(
+                filters
+                    .iter()
+                    .filter(|filter| {
+                        filter.handle == HANDLE && filter.name == load::program_name(hook)
+                    })
+                    .map(|filter| ((hook, Attachment::Clsact), filter.priority)),
+            ),
+            Err(error) if error.class() == ErrorClass::Gone => {}
+            Err(error) => warn!(%index, error = chain(&error), "filters could not be listed"),
+        }
+    }
+    own
+}
+
+/// What [`clean`] could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum CleanError {
+    /// The directory of the pins.
+    #[error(transparent)]
+    Pins(#[from] PinsError),
+    /// rtnetlink.
+    #[error("ask rtnetlink")]
+    Rtnl(#[from] RtnlError),
+}
+
+/// Takes everything off that any daemon attached, and nothing else; returns what that was, a line
+/// each.
+///
+/// # Errors
+///
+/// When something cannot be removed.
+pub fn clean(pins: Pins) -> Result<Vec<String>, CleanError> {
+    let rtnl = Rtnl::open()?;
+    let mut removed = Vec::new();
+    for PinnedWay { ifindex, way: (hook, attachment), .. } in pins.links()? {
+        removed.push(format!("{} {} of interface {ifindex}", attachment.mechanism(), hook.name()));
+    }
+    // What is pinned goes first: a filter on the same interface holds until it is gone.
+    pins.remove()?;
+    for link in rtnl.links()? {
+        let filters = own_filters(&rtnl, link.index);
+        for ((hook, _), priority) in &filters {
+            rtnl.remove_filter(link.index, direction(*hook), *priority, HANDLE)?;
+            removed.push(format!("clsact {} of interface {}", hook.name(), link.index));
+        }
+        if !filters.is_empty() {
+            rtnl.remove_unused_clsact(link.index)?;
+        }
+    }
+    Ok(removed)
+}

@@ -1,0 +1,306 @@
+//! The directory in the BPF file system that keeps what is attached attached, whatever becomes of
+//! this process.
+//!
+//! ```text
+//! /sys/fs/bpf/ebpf-netns/       0700; locked by the daemon that runs
+//!     v1/                       the layout of the maps (plugin_common::abi)
+//!         maps/POLICY …
+//!         programs/ebpf_netns_xdp …
+//!         links/17-egress-tcx   ifindex, hook, attachment
+//! ```
+//!
+//! Knows names and files; of the objects behind them it knows nothing.
+
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use ebpf_netns::Ifindex;
+use nix::mount::{MsFlags, mount};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use tracing::info;
+
+use crate::plan::{Attachment, Hook, Way};
+
+/// Where the daemon pins if it is not told otherwise.
+pub const DEFAULT_DIRECTORY: &str = "/sys/fs/bpf/ebpf-netns";
+
+/// Where the BPF file system is by custom.
+const USUAL_MOUNT_POINT: &str = "/sys/fs/bpf";
+
+/// The layout of the maps that this version writes. To be raised with every change of a map's key
+/// or value, so that no program reads what was written for another.
+const LAYOUT: u32 = 1;
+
+/// The directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PinsError {
+    /// There is no BPF file system.
+    #[error(
+        "{} is not on a BPF file system, without which nothing stays attached when the daemon \
+         ends: mount -t bpf bpf {}",
+        path.display(), mount_point.display()
+    )]
+    NoBpfFs {
+        /// The directory.
+        path: PathBuf,
+        /// Where one is expected.
+        mount_point: PathBuf,
+    },
+    /// A newer version has been here.
+    #[error(
+        "{} is of a newer version of ebpf-netns than this one: what it attached stays enforced; \
+         run that version, or give it up with its ebpf-netns-plugin clean",
+        path.display()
+    )]
+    Newer {
+        /// What it left.
+        path: PathBuf,
+    },
+    /// Another daemon has it.
+    #[error("another ebpf-netns-plugin runs already: it holds {}", path.display())]
+    Taken {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Somebody else could change what is in there.
+    #[error("{} belongs to user {owner} and not to the daemon's: remove it", path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner's user id.
+        owner: u32,
+    },
+    /// A file could not be made, read or removed.
+    #[error("{what} {}", path.display())]
+    File {
+        /// What was being done.
+        what: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The directory, held by one daemon.
+#[derive(Debug)]
+pub struct Pins {
+    root: PathBuf,
+    _lock: File,
+}
+
+/// A pinned link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PinnedWay {
+    pub ifindex: Ifindex,
+    pub way: Way,
+    pub path: PathBuf,
+}
+
+impl Pins {
+    /// Makes the directory if it is not there, and takes it for this process. Mounts the BPF file
+    /// system at `/sys/fs/bpf` where it is missing, for which `CAP_SYS_ADMIN` is needed.
+    ///
+    /// # Errors
+    ///
+    /// When there is no BPF file system, another daemon runs, or a newer one has run.
+    pub fn open(root: &Path) -> Result<Self, PinsError> {
+        require_bpf_fs(root)?;
+        make_directory(root)?;
+        let lock = File::open(root).map_err(failed("open", root))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(PinsError::Taken { path: root.to_owned() });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed("lock", root)(source)),
+        }
+        let pins = Self { root: root.to_owned(), _lock: lock };
+        if let Some((_, path)) = pins.layouts()?.into_iter().find(|(number, _)| *number > LAYOUT) {
+            return Err(PinsError::Newer { path });
+        }
+        pins.make_directories()?;
+        Ok(pins)
+    }
+
+    /// Makes what is missing of the directories, also after somebody removed them.
+    pub(super) fn make_directories(&self) -> Result<(), PinsError> {
+        let layout = self.layout();
+        let parts = ["maps", "programs", "links"].map(|part| layout.join(part));
+        [self.root.clone(), layout].iter().chain(&parts).try_for_each(|path| make_directory(path))
+    }
+
+    pub(super) fn map(&self, name: &str) -> PathBuf {
+        self.layout().join("maps").join(name)
+    }
+
+    pub(super) fn program(&self, name: &str) -> PathBuf {
+        self.layout().join("programs").join(name)
+    }
+
+    pub(super) fn link(&self, ifindex: Ifindex, way: Way) -> PathBuf {
+        self.layout().join("links").join(link_name(ifindex, way))
+    }
+
+    /// The pinned links of every layout, in the order of their names.
+    pub(super) fn links(&self) -> Result<Vec<PinnedWay>, PinsError> {
+        let mut found = Vec::new();
+        for (_, layout) in self.layouts()? {
+            for (name, path) in entries(&layout.join("links"))? {
+                if let Some((ifindex, way)) = parse_link_name(&name) {
+                    found.push(PinnedWay { ifindex, way, path });
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes the directories of older layouts that hold no link any more.
+    pub(super) fn remove_old_layouts(&self) -> Result<(), PinsError> {
+        for (number, path) in self.layouts()? {
+            if number != LAYOUT && entries(&path.join("links"))?.is_empty() {
+                remove_tree(&path)?;
+                info!(path = %path.display(), "the older layout is not needed any more: removed");
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes everything; what was attached by it alone is detached by that.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be removed.
+    pub fn remove(self) -> Result<(), PinsError> {
+        for (_, layout) in self.layouts()? {
+            remove_tree(&layout)?;
+        }
+        fs::remove_dir(&self.root).map_err(failed("remove", &self.root))
+    }
+
+    fn layout(&self) -> PathBuf {
+        self.root.join(format!("v{LAYOUT}"))
+    }
+
+    /// Each layout that is there, with its number.
+    fn layouts(&self) -> Result<Vec<(u32, PathBuf)>, PinsError> {
+        let number = |name: &str| name.strip_prefix('v')?.parse().ok();
+        let layouts = entries(&self.root)?;
+        Ok(layouts.into_iter().filter_map(|(name, path)| Some((number(&name)?, path))).collect())
+    }
+}
+
+/// Removes a pin; one that is gone is as good as removed.
+pub(super) fn unpin(path: &Path) -> Result<(), PinsError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Dots cannot be in names of the BPF file system.
+fn link_name(ifindex: Ifindex, (hook, attachment): Way) -> String {
+    format!("{ifindex}-{}-{}", hook.name(), attachment.name())
+}
+
+fn parse_link_name(name: &str) -> Option<(Ifindex, Way)> {
+    let mut words = name.split('-');
+    let ifindex = Ifindex::try_from(words.next()?.parse::<u32>().ok()?).ok()?;
+    let (hook, attachment) = (words.next()?, words.next()?);
+    let hook = Hook::ALL.into_iter().find(|known| known.name() == hook)?;
+    let attachment = Attachment::ALL.into_iter().find(|known| known.name() == attachment)?;
+    words.next().is_none().then_some((ifindex, (hook, attachment)))
+}
+
+fn require_bpf_fs(root: &Path) -> Result<(), PinsError> {
+    let is_bpf = |path: &Path| {
+        statfs(path).is_ok_and(|file_system| file_system.filesystem_type() == BPF_FS_MAGIC)
+    };
+    let mount_point = root.parent().unwrap_or(root);
+    if is_bpf(mount_point) || is_bpf(root) {
+        return Ok(());
+    }
+    // Nowhere else: it would hide what is there.
+    if mount_point == Path::new(USUAL_MOUNT_POINT) {
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        let mounted = mount(Some("bpf"), mount_point, Some("bpf"), flags, Some("mode=700"));
+        if mounted.is_ok() && is_bpf(mount_point) {
+            info!(path = %mount_point.display(), "mounted the BPF file system");
+            return Ok(());
+        }
+    }
+    Err(PinsError::NoBpfFs { path: root.to_owned(), mount_point: mount_point.to_owned() })
+}
+
+/// Makes a directory for this user alone, or sees that it is.
+fn make_directory(path: &Path) -> Result<(), PinsError> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed("make directory", path)(error)),
+    }
+    let there = fs::symlink_metadata(path).map_err(failed("look at", path))?;
+    if there.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(PinsError::Foreign { path: path.to_owned(), owner: there.uid() });
+    }
+    if there.mode() & 0o077 != 0 {
+        let own = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(path, own).map_err(failed("set the permissions of", path))?;
+    }
+    Ok(())
+}
+
+/// Name and path of what is in a directory, in the order of the names; nothing if it is gone.
+fn entries(directory: &Path) -> Result<Vec<(String, PathBuf)>, PinsError> {
+    let found = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        found => found.map_err(failed("list", directory))?,
+    };
+    let entry = |entry: io::Result<fs::DirEntry>| {
+        let entry = entry?;
+        Ok((entry.file_name().to_string_lossy().into_owned(), entry.path()))
+    };
+    let mut entries =
+        found.map(entry).collect::<io::Result<Vec<_>>>().map_err(failed("list", directory))?;
+    entries.sort();
+    Ok(entries)
+}
+
+fn remove_tree(path: &Path) -> Result<(), PinsError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PinsError + use<> {
+    let path = path.to_path_buf();
+    move |source| PinsError::File { what, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_has_a_name_that_reads_back() {
+        let ifindex = Ifindex::try_from(17).unwrap();
+        for hook in Hook::ALL {
+            for attachment in Attachment::ALL {
+                let name = link_name(ifindex, (hook, attachment));
+                assert_eq!(parse_link_name(&name), Some((ifindex, (hook, attachment))), "{name}");
+                assert!(!name.contains('.'), "{name}: the kernel refuses dots");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_link_of_ours_is_left_alone() {
+        for name in ["", "17", "17-egress", "0-egress-tcx", "x-egress-tcx", "17-egress-tcx-1"] {
+            assert_eq!(parse_link_name(name), None, "{name}");
+        }
+    }
+}
