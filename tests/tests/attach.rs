@@ -117,7 +117,7 @@ fn on_stage(test: &str, body: impl FnOnce(&mut Stage) -> Result<()>) -> Result<(
 
 /// TCX came with Linux 6.6.
 fn kernel_has_tcx() -> Result<bool> {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let mut numbers =
         release.split(['.', '-']).map_while(|number| number.trim().parse::<u32>().ok());
     let version = (numbers.next().context("major")?, numbers.next().context("minor")?);

@@ -232,9 +232,10 @@ impl Engine {
     fn answer(&mut self) {
         let idle = self.backlog.is_empty();
         let due = |(asked, _): &(Instant, _)| idle || asked.elapsed() > UNDER_WAY;
-        let (due, waiting) = std::mem::take(&mut self.asked).into_iter().partition(due);
+        let (due, waiting): (Vec<_>, _) =
+            std::mem::take(&mut self.asked).into_iter().partition(due);
         self.asked = waiting;
-        for (_, reply) in Vec::from(due) {
+        for (_, reply) in due {
             // Whoever asked may have gone.
             reply.send(self.status()).ok();
         }

@@ -105,13 +105,15 @@ impl World {
         let mut before = std::mem::take(&mut self.containers);
         let mut bystanders = Bystanders { as_of, endpoints: others, places: Vec::new() };
         for facts in containers {
-            let known = before.remove(&facts.id);
-            match Watched::update(known, facts) {
-                Ok(watched) => {
-                    self.containers.insert(watched.facts.id.clone(), watched);
-                }
-                Err(facts) => bystanders.add(facts),
-            }
+            let watched = if let Some(known) = before.remove(&facts.id) {
+                known.update(facts)
+            } else if let Some(demand) = demand_of(&facts) {
+                Watched::new(facts, demand)
+            } else {
+                bystanders.add(facts);
+                continue;
+            };
+            self.containers.insert(watched.facts.id.clone(), watched);
         }
         self.bystanders = bystanders;
         self.newcomers.set_bridges(bridges);
@@ -248,23 +250,14 @@ impl World {
 }
 
 impl Watched {
-    /// The container as it is now; given back if it has no policy.
-    fn update(known: Option<Self>, facts: ContainerFacts) -> Result<Self, ContainerFacts> {
-        if let Some(known) = known {
-            let doubtful = known.doubtful || known.facts != facts;
-            return Ok(Self { facts, doubtful, ..known });
-        }
-        let demand = match labels::parse(&facts.labels) {
-            Ok(None) => return Err(facts),
-            Ok(Some(policy)) => Demand::Enforce(Rules::from(&policy)),
-            Err(errors) => {
-                let name = ebpf_netns::text::printable(&facts.name);
-                tracing::error!(container = %name, %errors, "labels not understood: kept closed");
-                Demand::Close(errors.to_string())
-            }
-        };
+    fn new(facts: ContainerFacts, demand: Demand) -> Self {
         let (claim, astray) = (Claim::Nothing, Vec::new());
-        Ok(Self { facts, demand, claim, astray, unseen: None, doubtful: true })
+        Self { facts, demand, claim, astray, unseen: None, doubtful: true }
+    }
+
+    fn update(self, facts: ContainerFacts) -> Self {
+        let doubtful = self.doubtful || self.facts != facts;
+        Self { facts, doubtful, ..self }
     }
 
     /// The veths that its policy is on.
@@ -296,6 +289,18 @@ impl Watched {
         let astray = self.pairs().filter(|pair| !claim.has(pair.host.index)).filter(moved);
         self.astray = astray.cloned().collect();
         self.claim = claim;
+    }
+}
+
+/// What a container's labels, which never change, demand; `None` if none of them is ours.
+fn demand_of(facts: &ContainerFacts) -> Option<Demand> {
+    match labels::parse(&facts.labels).transpose()? {
+        Ok(policy) => Some(Demand::Enforce(Rules::from(&policy))),
+        Err(errors) => {
+            let container = ebpf_netns::text::printable(&facts.name);
+            tracing::error!(%container, %errors, "labels not understood: kept closed");
+            Some(Demand::Close(errors.to_string()))
+        }
     }
 }
 

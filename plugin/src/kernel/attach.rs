@@ -151,14 +151,13 @@ impl Kernel {
         ifindex: Ifindex,
         before: Option<&Attached>,
     ) -> Result<Attached, AttachError> {
-        let priorities = match before {
-            Some(Attached::Filter(priority)) => std::slice::from_ref(priority),
-            _ => {
-                if self.rtnl.add_clsact(ifindex).map_err(AttachError::Rtnl)? {
-                    self.qdiscs.insert(ifindex);
-                }
-                &PRIORITIES[..]
+        let priorities = if let Some(Attached::Filter(priority)) = before {
+            std::slice::from_ref(priority)
+        } else {
+            if self.rtnl.add_clsact(ifindex).map_err(AttachError::Rtnl)? {
+                self.qdiscs.insert(ifindex);
             }
+            &PRIORITIES[..]
         };
         let program: &mut SchedClassifier = program(&mut self.ebpf, hook)?;
         let program = program.fd()?.as_fd();

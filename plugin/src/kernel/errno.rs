@@ -10,11 +10,9 @@ use nix::errno::Errno;
 pub(super) fn of_program(error: &ProgramError) -> Option<Errno> {
     match error {
         ProgramError::SyscallError(error) => error.io_error.raw_os_error().map(Errno::from_raw),
-        ProgramError::TcError(TcError::NetlinkError(error)) => {
-            error.raw_os_error().map(Errno::from_raw)
-        }
         ProgramError::TcError(TcError::IoError(error)) => error.raw_os_error().map(Errno::from_raw),
-        ProgramError::XdpError(XdpError::NetlinkError(error)) => {
+        ProgramError::TcError(TcError::NetlinkError(error))
+        | ProgramError::XdpError(XdpError::NetlinkError(error)) => {
             error.raw_os_error().map(Errno::from_raw)
         }
         _ => None,

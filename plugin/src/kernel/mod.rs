@@ -82,10 +82,7 @@ impl Kernel {
     /// Why the kernel refused, as a sentence with the way out.
     pub fn apply(&mut self, step: Step, interface: &Link) -> Result<(), Refusal> {
         match step {
-            Step::SetPolicy { ifindex, policy } => self
-                .policy
-                .insert(ifindex.get(), policy, 0)
-                .map_err(|error| Refusal::new(format!("write the policy map: {error}"))),
+            Step::SetPolicy { ifindex, policy } => self.set_policy(ifindex, policy),
             Step::Attach { hook, attachment, .. } => self.attach((hook, attachment), interface),
             Step::Detach { .. } | Step::Forget { .. } => self.release(step),
         }
@@ -110,6 +107,20 @@ impl Kernel {
                 Err(Refusal::new(format!("{step:?} takes nothing away")))
             }
         }
+    }
+
+    /// One write: the programs see the old entry or the new one.
+    fn set_policy(&mut self, ifindex: Ifindex, policy: InterfacePolicy) -> Result<(), Refusal> {
+        let key = ifindex.get();
+        let quarantined = self.policy.get(&key, 0).is_ok_and(|old| old == InterfacePolicy::CLOSED);
+        self.policy
+            .insert(key, policy, 0)
+            .map_err(|error| Refusal::new(format!("write the policy map: {error}")))?;
+        // What was dropped before anybody knew whose the interface is says nothing of the policy.
+        if quarantined && policy != InterfacePolicy::CLOSED {
+            self.forget_traffic(ifindex);
+        }
+        Ok(())
     }
 
     /// Removes the clsact qdisc that was added to an interface, once no filter is left on it:
@@ -142,6 +153,11 @@ impl Kernel {
     /// Removes an interface from the maps. What is not there is as good as removed.
     fn forget(&mut self, ifindex: Ifindex) {
         self.policy.remove(&ifindex.get()).ok();
+        self.forget_traffic(ifindex);
+    }
+
+    /// Begins to count an interface's traffic anew.
+    fn forget_traffic(&mut self, ifindex: Ifindex) {
         for hook in Hook::ALL {
             let key = StatsKey { ifindex: ifindex.get(), observer: observer(hook) as u32 };
             self.stats.remove(&key).ok();

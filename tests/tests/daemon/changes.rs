@@ -61,7 +61,7 @@ fn policy_survives_what_is_done_to_its_veth() -> Result<()> {
         check_no_ping(&scene, name, "back on its bridge")?;
         wait_state(&daemon, name, state)?;
     }
-    daemon.stop()?;
+    scene.end(daemon)?;
     for (name, _) in cases {
         let host = scene.engine().from_host();
         check_ping(&host, &scene.addresses(name)?, true, "it was found by number, not by name")?;

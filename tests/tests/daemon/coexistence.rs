@@ -63,7 +63,7 @@ fn foreign_filters_and_qdiscs_survive(tc: &str) -> Result<()> {
         let daemon = scene.daemon_with(&[tc])?;
         wait_state(&daemon, "web", State::Enforced)?;
         assert_eq!(scene.reach_from_host("web")?, TCP_ALONE, "{round}: theirs and ours");
-        daemon.stop()?;
+        scene.end(daemon)?;
         assert_eq!(residue::attached(machine)?, before, "{round}: theirs and nothing else is left");
         assert_eq!(scene.reach_from_host("web")?, NO_UDP, "{round}: theirs alone again");
     }
@@ -76,7 +76,7 @@ fn foreign_filters_and_qdiscs_survive(tc: &str) -> Result<()> {
     drop(machine.run("tc", ["qdisc", "add", "dev", &late, "clsact"]));
     add_filter(&scene, &late, "ingress")?;
     assert_eq!(scene.reach_from_host("late")?, TCP_ALONE, "ours and then theirs");
-    daemon.stop()?;
+    scene.end(daemon)?;
     let filters = machine.run("tc", ["filter", "show", "dev", &late, "ingress"])?;
     assert!(filters.contains("tc_drop_udp"), "theirs is left:\n{filters}");
     assert!(!filters.contains("ebpf_netns"), "ours is not:\n{filters}");
@@ -101,13 +101,13 @@ fn a_foreign_tcx_program_survives_and_decides_too() -> Result<()> {
     let daemon = scene.daemon_with(&["--tc=tcx"])?;
     wait_state(&daemon, "web", State::Enforced)?;
     assert_eq!(scene.reach_from_host("web")?, TCP_ALONE, "theirs and ours");
-    daemon.stop()?;
+    scene.end(daemon)?;
     assert_eq!(scene.reach_from_host("web")?, NO_UDP, "theirs alone again");
     // A filter at clsact decides over what passes ours at TCX.
     let daemon = scene.daemon_with(&["--tc=clsact"])?;
     wait_state(&daemon, "web", State::Enforced)?;
     assert_eq!(scene.reach_from_host("web")?, TCP_ALONE, "their TCX and our clsact");
-    daemon.stop()?;
+    scene.end(daemon)?;
     assert_eq!(scene.reach_from_host("web")?, NO_UDP, "theirs alone at the end");
     Ok(())
 }
@@ -166,7 +166,7 @@ fn an_xdp_hook_that_is_held_is_not_taken() -> Result<()> {
     let taken = machine
         .run("ip", ["link", "set", "dev", &veth, "xdpgeneric", "obj", FOREIGN, "sec", "xdp"]);
     assert!(taken.is_err(), "others cannot take ours by accident");
-    daemon.stop()?;
+    scene.end(daemon)?;
     machine.run("ip", ["link", "set", "dev", &veth, "xdpgeneric", "obj", FOREIGN, "sec", "xdp"])?;
     assert_eq!(normal(&residue::attached(machine)?), normal(&before), "theirs alone is left");
     for name in names {

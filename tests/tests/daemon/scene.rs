@@ -64,6 +64,12 @@ impl Scene {
         Daemon::start_with(self.machine(), &options)
     }
 
+    /// Ends a daemon and takes off what it left.
+    pub(crate) fn end(&self, daemon: Daemon<'_>) -> Result<()> {
+        daemon.stop()?;
+        self.clean().map(drop)
+    }
+
     /// `ebpf-netns-plugin clean`; what it says.
     pub(crate) fn clean(&self) -> Result<String> {
         self.machine().run(binaries::path(Binary::Plugin)?, ["clean"])
