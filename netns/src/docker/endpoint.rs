@@ -103,8 +103,13 @@ fn tcp_address(rest: &str) -> Option<Endpoint> {
     (host_is_good && port_is_good).then(|| Endpoint::Tcp(address.to_owned()))
 }
 
-/// Makes sure that someone listens at a socket: the client would only say that something failed.
-pub(super) async fn check_socket(path: &Path) -> Result<(), DockerError> {
+/// Connects to a socket.
+///
+/// # Errors
+///
+/// When nobody listens there; the error says what to do about it, where a client would only say that
+/// something failed.
+pub async fn connect_unix(path: &Path) -> Result<UnixStream, DockerError> {
     let named = path.to_owned();
     let metadata = match fs::metadata(path).await {
         Ok(metadata) => metadata,
@@ -113,8 +118,7 @@ pub(super) async fn check_socket(path: &Path) -> Result<(), DockerError> {
     if !metadata.file_type().is_socket() {
         return Err(DockerError::NotASocket { path: named });
     }
-    UnixStream::connect(path).await.map_err(|error| socket_error(named, error))?;
-    Ok(())
+    UnixStream::connect(path).await.map_err(|error| socket_error(named, error))
 }
 
 fn socket_error(path: PathBuf, source: io::Error) -> DockerError {
@@ -167,16 +171,16 @@ mod tests {
     async fn what_is_no_listening_socket_is_told_apart() {
         let dir = tempfile::tempdir().unwrap();
         let absent = dir.path().join("absent");
-        assert!(matches!(check_socket(&absent).await, Err(DockerError::NoSocket { .. })));
+        assert!(matches!(connect_unix(&absent).await, Err(DockerError::NoSocket { .. })));
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
-        assert!(matches!(check_socket(&file).await, Err(DockerError::NotASocket { .. })));
+        assert!(matches!(connect_unix(&file).await, Err(DockerError::NotASocket { .. })));
         let below = file.join("docker.sock");
-        assert!(matches!(check_socket(&below).await, Err(DockerError::NotASocket { .. })));
+        assert!(matches!(connect_unix(&below).await, Err(DockerError::NotASocket { .. })));
         let socket = dir.path().join("socket");
         let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        check_socket(&socket).await.unwrap();
+        connect_unix(&socket).await.unwrap();
         drop(listener);
-        assert!(matches!(check_socket(&socket).await, Err(DockerError::NotRunning { .. })));
+        assert!(matches!(connect_unix(&socket).await, Err(DockerError::NotRunning { .. })));
     }
 }

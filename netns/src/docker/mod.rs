@@ -11,7 +11,7 @@ mod resolve;
 use bollard::{API_DEFAULT_VERSION, query_parameters::ListContainersOptionsBuilder};
 
 pub use container::{Container, ContainerNetwork, ContainerState, NetworkMode};
-pub use endpoint::{BadEndpoint, Endpoint};
+pub use endpoint::{BadEndpoint, Endpoint, connect_unix};
 pub use error::DockerError;
 pub use resolve::{BadReference, Known};
 
@@ -45,7 +45,7 @@ pub async fn connect_to(endpoint: Endpoint) -> Result<Docker, DockerError> {
     let failed = |source| DockerError::unreachable(&endpoint, source);
     let client = match &endpoint {
         Endpoint::Unix(path) => {
-            endpoint::check_socket(path).await?;
+            drop(connect_unix(path).await?);
             let path =
                 path.to_str().ok_or_else(|| DockerError::SocketName { path: path.clone() })?;
             bollard::Docker::connect_with_unix(path, TIMEOUT_SECONDS, API_DEFAULT_VERSION)

@@ -50,9 +50,11 @@ enum Verb {
 
 #[derive(Debug, Args)]
 struct Run {
-    /// The Docker engine, as in `DOCKER_HOST`: `unix:///path/to/docker.sock` or `tcp://HOST:PORT`.
-    #[arg(long, value_name = "URI", env = "DOCKER_HOST", default_value = "")]
-    docker_host: String,
+    /// The Docker engine: `unix:///path/to/docker.sock` or `tcp://HOST:PORT`.
+    ///
+    /// Without it, the one that `DOCKER_HOST` names, or else `unix:///var/run/docker.sock`.
+    #[arg(long, value_name = "URI")]
+    docker_host: Option<String>,
     /// Where to listen for `status`.
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     control_socket: PathBuf,

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use ebpf_netns::docker::{DockerError, Endpoint};
+use ebpf_netns::docker::{BadEndpoint, DockerError, Endpoint};
+use ebpf_netns::text::printable;
 use ebpf_netns::{ErrorClass, Ifindex, InvalidIfindex, Rtnl, RtnlError, exit};
 use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
@@ -55,8 +56,12 @@ fn run(args: Run) -> Result<(), Failure> {
     let Run { docker_host, control_socket, places, tc, log_format } = args;
     let Places { pins, state } = places;
     start_log(log_format);
-    let docker = Endpoint::parse(&docker_host, false)
-        .map_err(|reason| DockerError::BadEndpoint { host: docker_host, reason })?;
+    let docker = match docker_host {
+        Some(host) => {
+            Endpoint::parse(&host, false).map_err(|reason| Failure::DockerHost { host, reason })?
+        }
+        None => Endpoint::from_environment()?,
+    };
     let options = Options { docker, control_socket, pins, state, tc };
     Ok(runtime()?.block_on(daemon::run(options))?)
 }
@@ -146,6 +151,8 @@ enum Failure {
     Client(#[from] ClientError),
     #[error(transparent)]
     Docker(#[from] DockerError),
+    #[error("--docker-host {}: {reason}", printable(host))]
+    DockerHost { host: String, reason: BadEndpoint },
     #[error(transparent)]
     Labels(#[from] LabelErrors),
     #[error(transparent)]
@@ -185,6 +192,7 @@ impl Failure {
             | Self::State { .. } => exit::FAILED,
             Self::Client(error) => error.exit_code(),
             Self::Docker(error) => error.exit_code(),
+            Self::DockerHost { .. } => exit::UNAVAILABLE,
             Self::Labels(_) => exit::BAD_DATA,
             Self::Ifindex(_) => exit::USAGE,
             Self::Rtnl(error) => exit::of_class(error.class()),

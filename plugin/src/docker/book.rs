@@ -1,51 +1,47 @@
-//! What Docker said, kept so that only what may have changed is asked again.
+//! What Docker said, kept so that only what may have changed is asked again. Pure.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, NetworkInspect};
-use bollard::query_parameters::ListContainersOptionsBuilder;
-use ebpf_netns::docker::{Container, Docker, DockerError, NetworkMode};
-use futures_util::{StreamExt as _, stream};
-use tokio::time::error::Elapsed;
-use tokio::time::timeout;
-use tracing::debug;
+use ebpf_netns::docker::NetworkMode;
+use tracing::warn;
 
-use crate::facts::{ContainerFacts, Endpoint, Life, Place};
-use crate::labels::{MAX_VALUE_BYTES, is_ours};
-
-/// How long a running container may take to be described. One that is being restarted just now
-/// holds its lock, and is asked again later.
-const INSPECT: Duration = Duration::from_millis(500);
-/// How many are asked at once.
-const AT_ONCE: usize = 8;
-
-/// What may have changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Hint {
-    /// This container.
-    Container(String),
-    /// This container's connection to some network.
-    Endpoint(String),
-    /// Who is on which network.
-    Networks,
-    /// Anything.
-    Everything,
-}
+use super::answers::{Description, Listed, Network};
+use super::gather::{Gathered, Inspected};
+use super::hint::Hint;
+use crate::error::chain;
+use crate::facts::{ContainerFacts, Endpoint, Life, Place, Snapshot};
 
 /// What Docker said.
 #[derive(Default)]
 pub(super) struct Book {
-    /// The containers that have labels of ours.
-    listed: Vec<Listed>,
+    /// The containers, by id.
+    listed: BTreeMap<String, Listed>,
+    /// The number of the last request before they were listed.
+    listed_as_of: u64,
+    /// The networks, by id.
+    networks: BTreeMap<String, Known>,
+    /// Who is on a network and no container.
+    strangers: HashSet<String>,
     /// Running containers as they were last described.
-    described: HashMap<String, Container>,
+    described: HashMap<String, Described>,
     /// Those of them that may have changed since; they are good until they are described again.
     stale: HashSet<String>,
-    /// Interfaces of containers that are starting.
-    starting: HashMap<String, Vec<Endpoint>>,
-    networks_changed: bool,
-    incomplete: bool,
+}
+
+/// A network.
+#[derive(Default)]
+struct Known {
+    network: Network,
+    /// The number of the last request before it told who is on it.
+    as_of: u64,
+    /// Why it does not tell any more.
+    refusal: Option<String>,
+}
+
+struct Described {
+    description: Description,
+    /// The container's endpoints at that time. They are others after each start.
+    endpoints: BTreeSet<String>,
 }
 
 impl Book {
@@ -55,237 +51,191 @@ impl Book {
             Hint::Container(id) => {
                 self.stale.insert(id);
             }
-            Hint::Endpoint(id) => {
-                self.stale.insert(id);
-                self.networks_changed = true;
-            }
-            Hint::Networks => self.networks_changed = true,
-            Hint::Everything => {
-                self.stale.extend(self.described.keys().cloned());
-                self.networks_changed = true;
-            }
+            Hint::Networks => {}
+            Hint::Everything => self.stale.extend(self.described.keys().cloned()),
         }
     }
 
-    /// Whether something could not be learned and should be asked for again soon.
-    pub(super) fn is_incomplete(&self) -> bool {
-        self.incomplete
+    /// The networks that are known.
+    pub(super) fn networks(&self) -> BTreeSet<String> {
+        self.networks.keys().cloned().collect()
     }
 
-    /// The containers that have labels of ours, all of them, in the order of their ids.
-    pub(super) fn facts(&self) -> Vec<ContainerFacts> {
-        let complete = |Listed { facts, alive }: &Listed| {
-            let mut facts = facts.clone();
-            match self.described.get(&facts.id).filter(|_| *alive) {
-                Some(container) => place(&mut facts, container),
-                None => {
-                    facts.endpoints = self.starting.get(&facts.id).cloned().unwrap_or_default();
+    /// Who is known to be no container.
+    pub(super) fn strangers(&self) -> &HashSet<String> {
+        &self.strangers
+    }
+
+    /// Takes what a look found; `as_of` is the number of the last request before it began. Whether
+    /// it is something else than before, of which events should tell.
+    pub(super) fn take(&mut self, gathered: Gathered, as_of: u64) -> bool {
+        let Gathered { containers, networks, strangers } = gathered;
+        let before = self.outline();
+        self.listed = containers.into_iter().map(|one| (one.id.clone(), one)).collect();
+        self.listed_as_of = as_of;
+        self.strangers = strangers;
+        let mut known = std::mem::take(&mut self.networks);
+        for inspected in networks {
+            let (id, network) = match inspected {
+                Inspected::Known(network) => {
+                    (network.id.clone(), Known { network, as_of, refusal: None })
+                }
+                Inspected::Untold(network, error) => {
+                    let known = Known { network, ..Known::default() };
+                    (known.network.id.clone(), known.refused(chain(&error)))
+                }
+                Inspected::Unchanged(id, error) => {
+                    let known = known.remove(&id).unwrap_or_default();
+                    (id, known.refused(chain(&error)))
+                }
+            };
+            self.networks.insert(id, network);
+        }
+        self.described.retain(|id, _| self.listed.contains_key(id));
+        self.stale.retain(|id| self.listed.contains_key(id));
+        before != self.outline()
+    }
+
+    /// Takes a container's description, or that it has none any more.
+    pub(super) fn describe(&mut self, id: String, description: Option<Description>) {
+        match description {
+            Some(description) => {
+                let endpoints = self.endpoint_ids(&id);
+                self.described.insert(id, Described { description, endpoints });
+            }
+            None => drop(self.described.remove(&id)),
+        }
+    }
+
+    /// The running containers that are to be described: those with labels of ours, and those whose
+    /// network they share, or all; if they are not, or may have changed.
+    pub(super) fn to_describe(&self, everyone: bool) -> BTreeSet<String> {
+        let alive = self.listed.values().filter(|one| one.alive);
+        let ids = alive.filter(|one| everyone || !one.labels.is_empty());
+        let mut wanted: BTreeSet<String> = ids.map(|one| one.id.clone()).collect();
+        let mut follow: Vec<String> = wanted.iter().cloned().collect();
+        while let Some(id) = follow.pop() {
+            let host = self.listed.get(&id).and_then(|one| self.host_of(one));
+            if let Some(host) = host.filter(|host| host.alive)
+                && wanted.insert(host.id.clone())
+            {
+                follow.push(host.id.clone());
+            }
+        }
+        wanted.retain(|id| self.is_doubtful(id));
+        wanted
+    }
+
+    /// Notes that a container is being described: what happens from now on is news.
+    pub(super) fn asking(&mut self, id: &str) {
+        self.stale.remove(id);
+    }
+
+    /// Notes that a container could not be described.
+    pub(super) fn unanswered(&mut self, id: String) {
+        self.stale.insert(id);
+    }
+
+    /// All of it. Nothing in it is older than the request it names.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let mut others = Vec::new();
+        let mut endpoints: HashMap<&str, Vec<Endpoint>> = HashMap::new();
+        for known in self.networks.values() {
+            for (owner, endpoint) in known.endpoints() {
+                if self.listed.contains_key(owner) {
+                    endpoints.entry(owner).or_default().push(endpoint);
+                } else if self.strangers.contains(owner) {
+                    others.push(endpoint);
                 }
             }
-            facts
+        }
+        let facts = |one: &Listed| {
+            let mut endpoints = endpoints.remove(one.id.as_str()).unwrap_or_default();
+            endpoints.sort_by(|a, b| a.network.cmp(&b.network));
+            self.facts(one, endpoints)
         };
-        self.listed.iter().map(complete).collect()
+        let containers = self.listed.values().map(facts).collect();
+        let bridges: BTreeSet<String> =
+            self.networks.values().filter_map(|known| known.network.bridge()).collect();
+        Snapshot { as_of: self.as_of(), containers, others, bridges: bridges.into_iter().collect() }
     }
 
-    /// Asks what never waits for a container's lock, which Docker holds while it starts one: which
-    /// containers there are, and the addresses of those that are starting.
-    pub(super) async fn list(&mut self, docker: &Docker) -> Result<(), DockerError> {
-        self.listed = list(docker).await?;
-        let ids: HashSet<&str> = self.listed.iter().map(|one| one.facts.id.as_str()).collect();
-        self.described.retain(|id, _| ids.contains(id.as_str()));
-        self.starting.retain(|id, _| ids.contains(id.as_str()));
-        self.stale.retain(|id| ids.contains(id.as_str()));
-        let waiting =
-            self.listed.iter().any(|one| !self.described.contains_key(&one.facts.id) || !one.alive);
-        if std::mem::take(&mut self.networks_changed) && waiting {
-            self.starting = endpoints(docker).await?;
-        }
-        Ok(())
+    /// The number of the last request before the oldest of what counts was asked. Networks without
+    /// a bridge here have no veths here.
+    fn as_of(&self) -> u64 {
+        let here = self.networks.values().filter(|known| known.network.bridge().is_some());
+        here.map(|known| known.as_of).min().unwrap_or(u64::MAX).min(self.listed_as_of)
     }
 
-    /// Has every running container described that is not, or may have changed; whether there was
-    /// any.
-    pub(super) async fn describe(&mut self, docker: &Docker) -> bool {
-        let asked: Vec<String> = self
+    fn facts(&self, one: &Listed, endpoints: Vec<Endpoint>) -> ContainerFacts {
+        let Listed { id, name, labels, network, alive } = one.clone();
+        let described = self.described.get(&id).filter(|_| alive);
+        let life = described.map_or_else(
+            || if alive { Life::Unplaced } else { Life::Down },
+            |described| life(&described.description),
+        );
+        ContainerFacts { id, name, labels, network, life, endpoints }
+    }
+
+    /// The container whose network another one shares.
+    fn host_of(&self, one: &Listed) -> Option<&Listed> {
+        let NetworkMode::Container(reference) = &one.network else { return None };
+        let by_name = || self.listed.values().find(|other| other.name == *reference);
+        self.listed.get(reference).or_else(by_name)
+    }
+
+    fn is_doubtful(&self, id: &str) -> bool {
+        self.stale.contains(id)
+            || self.described.get(id).is_none_or(|known| known.endpoints != self.endpoint_ids(id))
+    }
+
+    fn endpoint_ids(&self, id: &str) -> BTreeSet<String> {
+        let on = self.networks.values().filter_map(|known| known.network.endpoint_of(id));
+        on.map(|one| one.endpoint.clone()).collect()
+    }
+
+    /// What cannot change without an event.
+    fn outline(&self) -> BTreeMap<String, (bool, BTreeSet<String>)> {
+        let mut outline: BTreeMap<String, (bool, BTreeSet<String>)> = self
             .listed
-            .iter()
-            .filter(|one| one.alive)
-            .map(|one| one.facts.id.clone())
-            .filter(|id| self.stale.contains(id) || !self.described.contains_key(id))
+            .values()
+            .map(|one| (one.id.clone(), (one.alive, BTreeSet::new())))
             .collect();
-        let any = !asked.is_empty();
-        let answers: Vec<_> = stream::iter(asked)
-            .map(|id| inspect(docker.clone(), id))
-            .buffer_unordered(AT_ONCE)
-            .collect()
-            .await;
-        self.incomplete = false;
-        for (id, answer) in answers {
-            match answer {
-                Ok(Ok(container)) => {
-                    self.stale.remove(&id);
-                    self.described.insert(id, container);
-                }
-                Ok(Err(DockerError::NotFound { .. })) => {
-                    self.described.remove(&id);
-                }
-                Ok(Err(error)) => {
-                    debug!(%error, "a container could not be inspected; trying again");
-                    self.incomplete = true;
-                }
-                Err(_elapsed) => self.incomplete = true,
+        for (owner, one) in self.networks.values().flat_map(|known| known.network.attached()) {
+            if let Some((_, endpoints)) = outline.get_mut(owner) {
+                endpoints.insert(one.endpoint.clone());
             }
         }
-        any
+        outline
     }
 }
 
-type Answer = Result<Result<Container, DockerError>, Elapsed>;
-
-async fn inspect(docker: Docker, id: String) -> (String, Answer) {
-    let answer = timeout(INSPECT, docker.inspect(&id)).await;
-    (id, answer)
-}
-
-/// A container of the list.
-struct Listed {
-    facts: ContainerFacts,
-    /// Whether it runs, in which case it can be inspected without waiting for its start.
-    alive: bool,
-}
-
-async fn list(docker: &Docker) -> Result<Vec<Listed>, DockerError> {
-    let options = ListContainersOptionsBuilder::new().all(true).build();
-    let summaries = docker
-        .client()
-        .list_containers(Some(options))
-        .await
-        .map_err(|source| docker.failed("list containers", source))?;
-    let mut containers: Vec<Listed> = summaries.into_iter().filter_map(listed).collect();
-    containers.sort_by(|one, other| one.facts.id.cmp(&other.facts.id));
-    Ok(containers)
-}
-
-/// What concerns us of a container of the list, if anything does.
-fn listed(summary: ContainerSummary) -> Option<Listed> {
-    let labels: BTreeMap<String, String> = summary
-        .labels
-        .unwrap_or_default()
-        .into_iter()
-        .filter(|(key, _)| is_ours(key))
-        .map(|(key, value)| (key, cut(value)))
-        .collect();
-    if labels.is_empty() {
-        return None;
-    }
-    let names = summary.names.unwrap_or_default();
-    let mode = summary.host_config.and_then(|config| config.network_mode).unwrap_or_default();
-    let alive = matches!(
-        summary.state,
-        Some(ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::PAUSED)
-    );
-    let facts = ContainerFacts {
-        id: summary.id?,
-        name: own_name(&names),
-        labels,
-        network: NetworkMode::from(mode.as_str()),
-        life: if alive { Life::Unplaced } else { Life::Down },
-        endpoints: Vec::new(),
-    };
-    Some(Listed { facts, alive })
-}
-
-/// The container's own name: other names are links, which have a second slash.
-fn own_name(names: &[String]) -> String {
-    let mut own = names.iter().filter_map(|name| name.strip_prefix('/'));
-    own.find(|name| !name.contains('/')).unwrap_or_default().to_owned()
-}
-
-/// Keeps one byte more than is allowed, so that it is still seen to be too long.
-fn cut(mut value: String) -> String {
-    if value.len() > MAX_VALUE_BYTES {
-        value.truncate(value.ceil_char_boundary(MAX_VALUE_BYTES + 1));
-        value.shrink_to_fit();
-    }
-    value
-}
-
-fn place(facts: &mut ContainerFacts, container: &Container) {
-    facts.endpoints = container
-        .networks
-        .iter()
-        .map(|network| Endpoint { network: network.name.clone(), bridge: None, mac: network.mac })
-        .collect();
-    if !container.state.is_alive() {
-        // The description is younger than the list.
-        facts.life = Life::Down;
-    } else if container.sandbox_key.is_some() || container.pid.is_some() {
-        facts.life = Life::Placed(Place {
-            sandbox_key: container.sandbox_key.clone(),
-            pid: container.pid,
-            started_at: container.started_at.clone(),
-        });
-    }
-}
-
-/// The interfaces of every container, from the networks: answered also while a container starts.
-async fn endpoints(docker: &Docker) -> Result<HashMap<String, Vec<Endpoint>>, DockerError> {
-    let networks = docker
-        .client()
-        .list_networks(None)
-        .await
-        .map_err(|source| docker.failed("list networks", source))?;
-    let ids: Vec<String> = networks.into_iter().filter_map(|network| network.id).collect();
-    let answers: Vec<_> = stream::iter(ids)
-        .map(|id| inspect_network(docker.clone(), id))
-        .buffered(AT_ONCE)
-        .collect()
-        .await;
-    let mut found: HashMap<String, Vec<Endpoint>> = HashMap::new();
-    // One that was removed meanwhile has no container on it.
-    for network in answers.into_iter().flatten() {
-        let name = network.name.unwrap_or_default();
-        for (container, endpoint) in network.containers.unwrap_or_default() {
-            let mac = endpoint.mac_address.and_then(|mac| mac.parse().ok());
-            found.entry(container).or_default().push(Endpoint {
-                network: name.clone(),
-                bridge: None,
-                mac,
-            });
+impl Known {
+    /// Says so once for each reason.
+    fn refused(self, reason: String) -> Self {
+        if self.refusal.as_ref() != Some(&reason) {
+            warn!(network = self.network.name, reason, "Docker does not tell who is on a network");
         }
+        Self { refusal: Some(reason), ..self }
     }
-    Ok(found)
+
+    fn endpoints(&self) -> impl Iterator<Item = (&str, Endpoint)> {
+        let bridge = self.network.bridge();
+        self.network.attached().map(move |(owner, attached)| {
+            let (network, bridge) = (self.network.name.clone(), bridge.clone());
+            (owner.as_str(), Endpoint { network, bridge, mac: attached.mac() })
+        })
+    }
 }
 
-async fn inspect_network(docker: Docker, id: String) -> Option<NetworkInspect> {
-    docker.client().inspect_network(&id, None).await.ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_containers_own_name_is_told_from_links() {
-        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        assert_eq!(own_name(&names(&["/web/db", "/db"])), "db");
-        assert_eq!(own_name(&names(&["/web"])), "web");
-        assert_eq!(own_name(&[]), "");
-    }
-
-    #[test]
-    fn a_huge_label_is_cut_and_still_too_long() {
-        let short = cut("é".repeat(1 << 20));
-        assert!(short.len() > MAX_VALUE_BYTES && short.len() < MAX_VALUE_BYTES + 8);
-        assert_eq!(cut("drop-tcp".to_owned()), "drop-tcp");
-    }
-
-    #[test]
-    fn containers_without_labels_of_ours_are_none_of_our_business() {
-        let labels = HashMap::from([("maintainer".to_owned(), "x".to_owned())]);
-        let id = Some("1".repeat(64));
-        assert!(
-            listed(ContainerSummary { id, labels: Some(labels), ..Default::default() }).is_none()
-        );
+fn life(description: &Description) -> Life {
+    let Description { id: _, alive, sandbox_key, pid, started_at } = description.clone();
+    if !alive {
+        // The description is younger than the list.
+        Life::Down
+    } else if sandbox_key.is_some() || pid.is_some() {
+        Life::Placed(Place { sandbox_key, pid, started_at })
+    } else {
+        Life::Unplaced
     }
 }

@@ -223,7 +223,12 @@ fn wrong_usage_is_told_from_failure() -> Result<()> {
         let output = plugin(&machine, &[], &["run", "--docker-host", host])?;
         assert_eq!(output.status.code(), Some(UNAVAILABLE), "{host}: {output:?}");
         let said = String::from_utf8(output.stderr)?;
-        assert!(said.contains(host), "{said:?} says which host");
+        assert!(said.contains(&format!("--docker-host {host}: ")), "{said:?} says which option");
+        let variable = format!("DOCKER_HOST={host}");
+        let output = plugin(&machine, &["env", &variable], &["run"])?;
+        assert_eq!(output.status.code(), Some(UNAVAILABLE), "{variable}: {output:?}");
+        let said = String::from_utf8(output.stderr)?;
+        assert!(said.contains(&variable), "{said:?} says which variable");
     }
     Ok(())
 }
