@@ -52,7 +52,20 @@ impl Process {
     ///
     /// When it is gone.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        kill(self.pid, signal).with_context(|| format!("send {signal} to {}", self.what))
+        kill(self.pid, signal).with_context(|| format!("send {signal} to {}", self.what))?;
+        self.wake_wrapper(signal);
+        Ok(())
+    }
+
+    /// `nsenter` stops itself when its program is stopped, and would not notice its end.
+    fn wake_wrapper(&self, signal: Signal) {
+        if signal != Signal::SIGSTOP
+            && let Ok(wrapper) = pid_of(&self.child)
+            && wrapper != self.pid
+        {
+            // It may have ended already.
+            kill(wrapper, Signal::SIGCONT).ok();
+        }
     }
 
     /// Whether the program still runs.
@@ -125,6 +138,7 @@ impl Drop for Process {
         if matches!(self.child.try_wait(), Ok(None)) {
             // The wrapper ends with its program; it is killed too in case there is none yet.
             kill(self.pid, Signal::SIGKILL).ok();
+            self.wake_wrapper(Signal::SIGKILL);
             drop(self.child.wait());
         }
     }
