@@ -17,6 +17,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use nix::sys::signal::Signal;
 
 use self::server::Server;
 pub use self::{address::Addresses, gate::Gate};
@@ -214,6 +215,15 @@ impl Engine {
     pub fn kill(&self) -> Result<()> {
         let running = self.server().take();
         running.context("dockerd does not run")?.kill()
+    }
+
+    /// Sends `dockerd` a signal, for example to stop it for a while (SIGSTOP, SIGCONT).
+    ///
+    /// # Errors
+    ///
+    /// When it does not run.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.server().as_ref().context("dockerd does not run")?.signal(signal)
     }
 
     /// Imports an image under a name; [`Self::start`] does it under its own.

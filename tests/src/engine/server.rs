@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
 
 use super::{FIXED_CIDR_V6, GATED_RUNTIME, Gate};
 use crate::{
@@ -61,6 +62,11 @@ impl Server {
     /// Ends it at once.
     pub(super) fn kill(mut self) -> Result<()> {
         self.process.kill()
+    }
+
+    /// Sends it a signal.
+    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
     }
 
     /// Prints the end of the log, for a test that fails.

@@ -17,6 +17,7 @@ mod lookup;
 mod modes;
 mod networks;
 mod presets;
+mod quarantine;
 mod residue;
 mod scene;
 mod starting;
