@@ -9,6 +9,7 @@ pub mod engine;
 mod error;
 pub mod event;
 pub mod facts;
+pub mod gate;
 pub mod kernel;
 pub mod labels;
 pub mod look;
