@@ -20,7 +20,7 @@ pub(crate) struct Need {
     pub(crate) package: &'static str,
 }
 
-const NEEDS: [Need; 17] = [
+const NEEDS: [Need; 18] = [
     Need { program: "bash", package: "bash" },
     Need { program: "bpftool", package: "bpftool" },
     Need { program: "busybox", package: "busybox-static" },
@@ -33,6 +33,7 @@ const NEEDS: [Need; 17] = [
     Need { program: "ip", package: "iproute2" },
     Need { program: "iptables", package: "iptables" },
     Need { program: "ldd", package: "libc-bin" },
+    Need { program: "nft", package: "nftables" },
     Need { program: "nginx", package: "nginx-light" },
     Need { program: "nsenter", package: "util-linux" },
     Need { program: "strace", package: "strace" },

@@ -2,6 +2,8 @@
 //!
 //! `serve PORT` echoes TCP and UDP on every address; `tcp ADDRESS MILLISECONDS BYTES` and `udp …`
 //! send once and print what came of it. One datagram is sent once, in as many fragments as it takes.
+//! `volley ADDRESS MILLISECONDS BYTES` sends datagrams for so long, each once the last one was echoed,
+//! and `flood …` without waiting; they print how many were sent, and how many were echoed.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -9,13 +11,16 @@ use std::{
     io::{self, ErrorKind, Read as _, Write as _},
     net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
 
 /// What is sent, over and over until it is as long as asked for.
 const MESSAGE: &[u8] = b"ebpf-netns probe";
+
+/// How long a volley waits for an echo, which takes microseconds, before it takes it for lost.
+const LOST: Duration = Duration::from_millis(500);
 
 fn main() -> Result<()> {
     let arguments: Vec<_> = env::args().skip(1).collect();
@@ -27,6 +32,11 @@ fn main() -> Result<()> {
             let patience = Duration::from_millis(patience.parse().context("parse the patience")?);
             let bytes = bytes.parse().context("parse the number of bytes")?;
             let message: Vec<u8> = MESSAGE.iter().copied().cycle().take(bytes).collect();
+            match *kind {
+                "volley" => return volley(to, patience, message),
+                "flood" => return flood(to, patience, &message),
+                _ => {}
+            }
             let outcome = match *kind {
                 "tcp" => tcp(to, patience, &message),
                 "udp" => udp(to, patience, &message),
@@ -34,7 +44,9 @@ fn main() -> Result<()> {
             };
             say(name(&outcome)?)
         }
-        _ => bail!("usage: serve PORT | tcp ADDRESS MILLISECONDS BYTES | udp …"),
+        _ => {
+            bail!("usage: serve PORT | tcp ADDRESS MILLISECONDS BYTES | udp … | volley … | flood …")
+        }
     }
 }
 
@@ -72,14 +84,55 @@ fn tcp(to: SocketAddr, patience: Duration, message: &[u8]) -> io::Result<()> {
 }
 
 fn udp(to: SocketAddr, patience: Duration, message: &[u8]) -> io::Result<()> {
-    let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    let socket = UdpSocket::bind(any)?;
-    socket.set_read_timeout(Some(patience))?;
-    socket.connect(to)?;
+    let socket = udp_socket(to, patience)?;
     socket.send(message)?;
     let mut echo = vec![0; message.len()];
     socket.recv(&mut echo)?;
     same(&echo, message)
+}
+
+/// Sends for as long as told; at most one datagram is on its way.
+fn volley(to: SocketAddr, length: Duration, mut message: Vec<u8>) -> Result<()> {
+    let socket = udp_socket(to, LOST)?;
+    let (mut sent, mut echoed) = (0_u64, 0_u64);
+    let mut echo = vec![0; message.len()];
+    let start = Instant::now();
+    while start.elapsed() < length {
+        sent += 1;
+        let number = sent.to_be_bytes();
+        message.get_mut(..number.len()).context("a volley takes 8 bytes")?.copy_from_slice(&number);
+        // What the sender's own host drops is lost as well.
+        if socket.send(&message).is_err() {
+            continue;
+        }
+        // An echo that comes late was counted as lost.
+        while socket.recv(&mut echo).is_ok() {
+            if echo == message {
+                echoed += 1;
+                break;
+            }
+        }
+    }
+    say(&format!("{sent} {echoed}"))
+}
+
+/// Sends for as long as told, as fast as it can.
+fn flood(to: SocketAddr, length: Duration, message: &[u8]) -> Result<()> {
+    let socket = udp_socket(to, LOST)?;
+    let mut sent = 0_u64;
+    let start = Instant::now();
+    while start.elapsed() < length {
+        sent += u64::from(socket.send(message).is_ok());
+    }
+    say(&format!("{sent} 0"))
+}
+
+fn udp_socket(to: SocketAddr, patience: Duration) -> io::Result<UdpSocket> {
+    let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(any)?;
+    socket.set_read_timeout(Some(patience))?;
+    socket.connect(to)?;
+    Ok(socket)
 }
 
 fn same(echo: &[u8], message: &[u8]) -> io::Result<()> {

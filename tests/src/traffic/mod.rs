@@ -76,6 +76,15 @@ impl Ping {
     }
 }
 
+/// What became of many datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Volley {
+    /// Datagrams sent.
+    pub sent: u64,
+    /// Datagrams that came back.
+    pub echoed: u64,
+}
+
 /// A network namespace that traffic is sent from.
 #[derive(Clone, Debug)]
 pub struct Vantage<'a> {
@@ -191,6 +200,25 @@ impl<'a> Vantage<'a> {
         self.ask("udp", to, bytes)
     }
 
+    /// Sends datagrams to an [`EchoServer`] for so long, each once the one before came back, so that
+    /// nothing is lost for lack of room.
+    ///
+    /// # Errors
+    ///
+    /// When the probe program cannot run.
+    pub fn volley(&self, to: SocketAddr, length: Duration) -> Result<Volley> {
+        self.many("volley", to, length)
+    }
+
+    /// Sends datagrams for so long, as fast as it goes, and waits for none.
+    ///
+    /// # Errors
+    ///
+    /// When the probe program cannot run.
+    pub fn flood(&self, to: SocketAddr, length: Duration) -> Result<Volley> {
+        self.many("flood", to, length)
+    }
+
     /// Starts servers that send back what they get, on one port of TCP and UDP, IPv4 and IPv6.
     ///
     /// # Errors
@@ -198,6 +226,15 @@ impl<'a> Vantage<'a> {
     /// When the port is taken.
     pub fn echo_server(&self, port: u16) -> Result<EchoServer> {
         EchoServer::start(self.machine, self.command(probe()?.as_str()), port)
+    }
+
+    fn many(&self, kind: &str, to: SocketAddr, length: Duration) -> Result<Volley> {
+        let mut probe = self.command(&probe()?);
+        let length = length.as_millis().to_string();
+        probe.args([kind, &to.to_string(), &length, &SMALL.to_string()]);
+        let said = command::stdout_of(&mut probe)?;
+        let (sent, echoed) = said.split_once(' ').context("the probe says SENT ECHOED")?;
+        Ok(Volley { sent: sent.parse()?, echoed: echoed.parse()? })
     }
 
     fn ask(&self, kind: &str, to: SocketAddr, bytes: usize) -> Result<Reply> {
