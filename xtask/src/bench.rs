@@ -15,14 +15,19 @@ pub(crate) enum Bench {
         #[arg(value_name = "VETHS", default_values_t = [1, 100, 1000])]
         veths: Vec<u32>,
     },
+    /// Strict mode's gate: letting ports through, closing them, and what it costs a frame.
+    Gate,
 }
 
 /// Runs a benchmark, built for release.
 pub(crate) fn run(bench: &Bench) -> Result<()> {
     setup::run()?;
-    let Bench::Attach { veths } = bench;
+    let (name, arguments) = match bench {
+        Bench::Attach { veths } => ("attach", veths.iter().map(u32::to_string).collect()),
+        Bench::Gate => ("gate", Vec::new()),
+    };
     let mut cargo = Command::new("cargo");
-    cargo.args(["bench", "--package", "ebpf-netns-tests", "--bench", "attach", "--"]);
-    cargo.args(veths.iter().map(u32::to_string)).current_dir(crate::root());
+    cargo.args(["bench", "--package", "ebpf-netns-tests", "--bench", name, "--"]);
+    cargo.args(arguments).current_dir(crate::root());
     ui::run(&mut cargo)
 }
