@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use ebpf_netns::RtnlError;
 use ebpf_netns::docker::Endpoint;
 use ebpf_netns::monitor::{LinkEvent, LinkMonitor, MonitorError};
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,7 +16,7 @@ use tracing::{error, info, warn};
 
 use crate::control::{self, ServerError};
 use crate::docker;
-use crate::engine::{Engine, Parts, QUEUE};
+use crate::engine::{Engine, EngineError, Parts, QUEUE};
 use crate::event::Event;
 use crate::kernel::{Kernel, LoadError, PacketEvents, Pins, PinsError};
 use crate::look::Look;
@@ -43,6 +42,8 @@ pub struct Options {
     pub state: PathBuf,
     /// Which ways to attach at TC may be used.
     pub tc: TcFlavour,
+    /// Strict mode, and the bridges that it governs: Docker's if none are named.
+    pub strict: Option<Vec<String>>,
 }
 
 /// The daemon could not start, or could not go on.
@@ -57,9 +58,9 @@ pub enum DaemonError {
     /// The control socket could not be made.
     #[error(transparent)]
     Control(#[from] ServerError),
-    /// rtnetlink does not answer.
-    #[error("ask rtnetlink")]
-    Rtnl(#[from] RtnlError),
+    /// The engine cannot start.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// Link events cannot be had.
     #[error(transparent)]
     Monitor(#[from] MonitorError),
@@ -95,7 +96,8 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     // Subscribing comes before listing, which the engine does first.
     let monitor = LinkMonitor::open()?;
     let records = Records::open(&options.state);
-    let parts = Parts { kernel, records, tc: options.tc, look: Arc::clone(&look) };
+    let parts =
+        Parts { kernel, records, tc: options.tc, strict: options.strict, look: Arc::clone(&look) };
     let engine = start_engine(parts, receiver)?;
 
     let gone = Arc::new(Notify::new());

@@ -151,7 +151,8 @@ fn engine(count: usize) -> Result<()> {
     let monitor = runtime.block_on(async { LinkMonitor::open() })?;
     let engine = thread::spawn(move || -> Result<()> {
         let look = Arc::new(Look::default());
-        Engine::new(Parts { kernel, records, tc: TcFlavour::Auto, look })?.run(&mut receiver);
+        Engine::new(Parts { kernel, records, tc: TcFlavour::Auto, strict: None, look })?
+            .run(&mut receiver);
         Ok(())
     });
     runtime.spawn(forward(monitor, events.clone(), Arc::clone(&first_seen)));

@@ -63,6 +63,13 @@ struct Run {
     /// How to attach at TC: TCX where the kernel has it (6.6) and else clsact, or one of them alone.
     #[arg(long, value_enum, default_value_t)]
     tc: TcFlavour,
+    /// Have the kernel close every new port of Docker's bridges until what it is to be stands, also
+    /// while no daemon runs. Needs nftables' bridge family (Linux 5.10).
+    #[arg(long)]
+    strict: bool,
+    /// A bridge that strict mode governs, in place of all of Docker's; may be given several times.
+    #[arg(long = "strict-bridge", value_name = "NAME", requires = "strict")]
+    strict_bridges: Vec<String>,
     /// How to write the log, to standard error. `RUST_LOG` sets how much.
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,

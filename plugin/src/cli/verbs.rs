@@ -18,6 +18,7 @@ use super::{AttachedArgs, Check, Cli, Format, LogFormat, Places, Run, StatusArgs
 use crate::control::{self, ClientError};
 use crate::daemon::{self, DaemonError, Options};
 use crate::error::{chain, of_system};
+use crate::gate::Gate;
 use crate::kernel::{self, CleanError, LoadError, Pins, PinsError, attached};
 use crate::labels::{self, LabelErrors};
 use crate::records;
@@ -53,7 +54,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: Run) -> Result<(), Failure> {
-    let Run { docker_host, control_socket, places, tc, log_format } = args;
+    let Run { docker_host, control_socket, places, tc, strict, strict_bridges, log_format } = args;
+    let strict = strict.then_some(strict_bridges);
     let Places { pins, state } = places;
     start_log(log_format);
     let docker = match docker_host {
@@ -62,7 +64,7 @@ fn run(args: Run) -> Result<(), Failure> {
         }
         None => Endpoint::from_environment()?,
     };
-    let options = Options { docker, control_socket, pins, state, tc };
+    let options = Options { docker, control_socket, pins, state, tc, strict };
     Ok(runtime()?.block_on(daemon::run(options))?)
 }
 
@@ -83,6 +85,10 @@ fn start_log(format: LogFormat) {
 fn clean(args: &Places) -> Result<(), Failure> {
     let Places { pins, state } = args;
     let mut removed = kernel::clean(Pins::open(pins)?)?;
+    // Last, so that nothing is open before its policy is off: and a kernel without nftables has none.
+    if Gate::open().and_then(|gate| gate.remove()).is_ok_and(|removed| removed) {
+        removed.push("strict mode's gate".to_owned());
+    }
     records::clean(state).map_err(|source| Failure::State { path: state.clone(), source })?;
     removed.push(format!("{} and {}", pins.display(), state.display()));
     let mut out = io::stdout().lock();

@@ -106,6 +106,8 @@ impl Engine {
                 self.settle(wanted, choice);
             }
             Ok(Reached::SlowStep) => {
+                // The policy stands already, by the guard.
+                self.admit(ifindex);
                 self.world.newcomers.claimed(ifindex);
                 return Some(Reached::SlowStep);
             }
@@ -129,6 +131,9 @@ impl Engine {
     /// chosen, and so is tried again.
     fn settle(&mut self, wanted: &Wanted, choice: Choice) {
         let ifindex = wanted.pair.host.index;
+        if !matches!(choice.outcome, Outcome::Open(_)) {
+            self.admit(ifindex);
+        }
         self.world.newcomers.claimed(ifindex);
         self.record(ifindex, Progress::Active, Some(wanted.owner.clone()));
         let known = self.world.enforced.entry(ifindex).or_default();
@@ -274,6 +279,7 @@ impl Engine {
     /// Forgets an interface that is gone, and all that hung on it.
     pub(super) fn forget(&mut self, ifindex: Ifindex) {
         self.world.newcomers.link_removed(ifindex);
+        self.expel(ifindex);
         self.release(ifindex);
     }
 }

@@ -14,6 +14,7 @@ mod packets;
 mod quarantine;
 mod repair;
 mod report;
+mod strict;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,10 +25,13 @@ use ebpf_netns::monitor::LinkEvent;
 use ebpf_netns::{Ifindex, Link, LinkKind, Rtnl, RtnlError};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
+use self::strict::Strict;
 use self::world::{Wanted, World};
+use crate::error::chain;
 use crate::event::{DockerNews, Event};
+use crate::gate::{Gate, GateError};
 use crate::kernel::Kernel;
 use crate::look::Look;
 use crate::plan::TcFlavour;
@@ -52,6 +56,8 @@ pub struct Parts {
     pub records: Records,
     /// Which ways to attach at TC may be used.
     pub tc: TcFlavour,
+    /// Strict mode, and the bridges that it governs: Docker's if none are named.
+    pub strict: Option<Vec<String>>,
     /// Asks the Docker source to look again.
     pub look: Arc<Look>,
 }
@@ -64,6 +70,7 @@ pub struct Engine {
     tc: TcFlavour,
     world: World,
     look: Arc<Look>,
+    strict: Option<Strict>,
     /// Interfaces on which something that takes long is left to do.
     backlog: BTreeMap<Ifindex, Wanted>,
     /// Interfaces that somebody else may have changed.
@@ -80,19 +87,39 @@ struct Counts {
     overruns: u64,
 }
 
+/// The engine cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// rtnetlink does not answer.
+    #[error("ask rtnetlink")]
+    Rtnl(#[from] RtnlError),
+    /// Strict mode's gate cannot be had.
+    #[error("strict mode")]
+    Gate(#[from] GateError),
+}
+
 impl Engine {
     /// Takes over the kernel. Must be called on the thread that will [`run`](Self::run) it.
     ///
     /// # Errors
     ///
-    /// When rtnetlink does not answer.
-    pub fn new(parts: Parts) -> Result<Self, RtnlError> {
-        let Parts { kernel, records, tc, look } = parts;
+    /// When rtnetlink does not answer, or strict mode cannot be had.
+    pub fn new(parts: Parts) -> Result<Self, EngineError> {
+        let Parts { kernel, records, tc, strict, look } = parts;
+        let rtnl = Rtnl::open()?;
+        let strict = match strict {
+            Some(bridges) => Some(Strict::start(&bridges, &rtnl.links()?)?),
+            None => {
+                give_up_gate();
+                None
+            }
+        };
         Ok(Self {
             kernel,
             records,
-            rtnl: Rtnl::open()?,
+            rtnl,
             tc,
+            strict,
             world: World::default(),
             look,
             backlog: BTreeMap::new(),
@@ -114,6 +141,7 @@ impl Engine {
             if looked.elapsed() >= RECONCILE {
                 self.list_links();
                 self.repair_all();
+                self.repair_gate();
                 looked = Instant::now();
             }
             self.repair_damaged();
@@ -160,7 +188,10 @@ impl Engine {
                 self.world.docker = Some(Ok(version));
             }
             DockerNews::Unreachable(reason) => self.world.docker = Some(Err(reason)),
-            DockerNews::Seen(snapshot) => self.world.set_seen(snapshot),
+            DockerNews::Seen(snapshot) => {
+                self.world.set_seen(snapshot);
+                self.exempt_foreign_ports();
+            }
         }
     }
 
@@ -169,6 +200,7 @@ impl Engine {
             match change {
                 LinkEvent::Changed(link) => self.link_changed(&link),
                 LinkEvent::Removed(ifindex) => {
+                    self.expel(ifindex);
                     if self.world.link_removed(ifindex) {
                         self.forget(ifindex);
                     }
@@ -188,6 +220,7 @@ impl Engine {
 
     fn link_changed(&mut self, link: &Link) {
         let unclaimed = self.world.link_changed(link);
+        self.exempt_if_foreign(link);
         if self.world.is_newcomer(link) {
             self.quarantine(link);
         } else if unclaimed {
@@ -204,10 +237,13 @@ impl Engine {
             Ok(links) => {
                 let veths: Vec<Link> =
                     links.iter().filter(|link| link.kind == LinkKind::Veth).cloned().collect();
-                for gone in self.world.set_links(links) {
+                let strict = self.strict.as_ref();
+                let closed = |port| strict.is_some_and(|strict| strict.was_closed(port));
+                for gone in self.world.set_links(links, closed) {
                     self.forget(gone);
                 }
                 for veth in veths {
+                    self.exempt_if_foreign(&veth);
                     if self.world.is_newcomer(&veth) {
                         self.quarantine(&veth);
                     }
@@ -239,5 +275,15 @@ impl Engine {
             // Whoever asked may have gone.
             reply.send(self.status()).ok();
         }
+    }
+}
+
+/// Takes away the gate of a daemon that was started in strict mode, which this one is not.
+fn give_up_gate() {
+    match Gate::open().and_then(|gate| gate.remove()) {
+        Ok(true) => info!("not strict any more: the gate is removed"),
+        Ok(false) => {}
+        // A kernel without nftables has no gate of ours.
+        Err(error) => debug!(error = chain(&error), "no gate to remove"),
     }
 }

@@ -123,7 +123,9 @@ impl Newcomers {
         self.of_docker = names.into_iter().collect();
     }
 
-    pub(super) fn links_listed(&mut self, links: &[Link]) {
+    /// Takes the links as they are now. Of those that were there at the very first, `closed` are as
+    /// good as new: nobody talked through them.
+    pub(super) fn links_listed(&mut self, links: &[Link], closed: impl Fn(Ifindex) -> bool) {
         let named = |link: &&Link| link.kind == LinkKind::Bridge;
         self.bridges =
             links.iter().filter(named).map(|link| (link.index, link.name.clone())).collect();
@@ -132,7 +134,8 @@ impl Newcomers {
         self.cleared.retain(|ifindex, _| there.contains(ifindex));
         // What was there before anybody watched may be talking already.
         if !std::mem::replace(&mut self.listed, true) {
-            for link in links.iter().filter(|link| link.kind == LinkKind::Veth) {
+            let talks = |link: &&Link| link.kind == LinkKind::Veth && !closed(link.index);
+            for link in links.iter().filter(talks) {
                 self.clear(link);
             }
         }
@@ -150,10 +153,16 @@ impl Newcomers {
         self.bridges.remove(&ifindex);
     }
 
+    /// Whether it is known which bridge a link is a port of, and what bridges Docker has.
+    pub(super) fn knows_bridge(&self, link: &Link) -> bool {
+        link.master.is_some_and(|master| self.bridges.contains_key(&master))
+            && !self.of_docker.is_empty()
+    }
+
     /// The bridge that a link is a port of, if it is one of Docker's: by Docker's word, or by the
     /// names that it gives, of which it has not told yet when the first container is started on a
     /// new network.
-    fn docker_bridge(&self, link: &Link) -> Option<&str> {
+    pub(super) fn docker_bridge(&self, link: &Link) -> Option<&str> {
         let name = self.bridges.get(&link.master?)?;
         (self.of_docker.contains(name) || is_name_of_docker(name)).then_some(name)
     }

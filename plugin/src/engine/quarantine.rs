@@ -132,6 +132,7 @@ impl Engine {
         debug!(%interface, reason, "let go");
         self.world.newcomers.clear(link);
         self.release(link.index);
+        self.admit(link.index);
     }
 
     /// Its container moved it away while no daemon ran, or before: it keeps its policy.

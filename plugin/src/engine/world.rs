@@ -120,8 +120,13 @@ impl World {
     }
 
     /// Takes all links as they are now; returns the veths that we had and that are gone.
-    pub(super) fn set_links(&mut self, links: Vec<Link>) -> Vec<Ifindex> {
-        self.newcomers.links_listed(&links);
+    /// Those that were there at the very first are newcomers only if they were `closed`.
+    pub(super) fn set_links(
+        &mut self,
+        links: Vec<Link>,
+        closed: impl Fn(Ifindex) -> bool,
+    ) -> Vec<Ifindex> {
+        self.newcomers.links_listed(&links, closed);
         self.veths = links
             .into_iter()
             .filter(|link| link.kind == LinkKind::Veth)
@@ -356,7 +361,7 @@ mod tests {
         world.set_seen(seen(
             containers.iter().map(|(id, key, value)| facts(id, (key, value))).collect(),
         ));
-        world.set_links(vec![veth(10, 2, Some(1))]);
+        world.set_links(vec![veth(10, 2, Some(1))], |_| false);
         let pair =
             VethPair { host: veth(10, 2, Some(1)), container: veth(2, 10, Some(9)), nsid: nsid(1) };
         for container in world.containers.values_mut() {
@@ -403,7 +408,7 @@ mod tests {
     fn a_veth_that_is_gone_is_told_once_it_is_listed() {
         let mut world = world(&[("a", "tc.policy", "drop-tcp")]);
         world.enforced.insert(index(10), Enforced::default());
-        assert_eq!(world.set_links(vec![veth(11, 2, Some(1))]), [index(10)]);
+        assert_eq!(world.set_links(vec![veth(11, 2, Some(1))], |_| false), [index(10)]);
         assert!(world.containers.values().all(|container| container.doubtful));
     }
 

@@ -21,3 +21,4 @@ mod quarantine;
 mod residue;
 mod scene;
 mod starting;
+mod strict;
