@@ -8,7 +8,7 @@ use plugin_common::presets::Presets;
 use plugin_common::verdict::{Reason, verdict};
 
 use crate::maps;
-use crate::packet::{TcFrame, XdpFrame};
+use crate::packet::{AtXdp, TcFrame};
 
 /// To the next program of the chain: `TCX_NEXT`, which clsact calls `TC_ACT_UNSPEC`. `TC_ACT_OK`
 /// would end the chain and skip other people's programs.
@@ -19,10 +19,17 @@ const TC_DROP: i32 = 2;
 /// Judges a frame at XDP.
 #[inline(always)]
 #[must_use]
-pub fn xdp(ctx: &XdpContext, presets: Presets) -> u32 {
-    let frame = XdpFrame(ctx);
-    let reason = judge(&frame, frame.ifindex(), 1, Observer::Xdp, presets);
+pub fn xdp<'a, F: AtXdp<'a>>(ctx: &'a XdpContext, presets: Presets) -> u32 {
+    let reason = judge(&F::of(ctx), ifindex(ctx), 1, Observer::Xdp, presets);
     if reason.passes() { XDP_PASS } else { XDP_DROP }
+}
+
+/// The interface that a program at XDP is attached to.
+#[inline(always)]
+#[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "the kernel's field has 32 bits")]
+pub fn ifindex(ctx: &XdpContext) -> u32 {
+    ctx.ingress_ifindex() as u32
 }
 
 /// Judges a frame at TC.

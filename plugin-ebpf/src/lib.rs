@@ -36,23 +36,60 @@ macro_rules! license {
     };
 }
 
-/// Declares the two programs of a preset's own object: one for XDP and one for TC.
+/// Declares the three programs of the object that the daemon loads, which read a frame at XDP as
+/// `$frame` does. Each looks up the policy of the interface it runs on; an interface without one
+/// is closed.
+#[macro_export]
+macro_rules! policy {
+    ($frame:ident) => {
+        $crate::license!();
+
+        /// XDP on the host-side veth: what the container sends.
+        #[$crate::aya_ebpf::macros::xdp]
+        #[inline(always)]
+        fn ebpf_netns_xdp(ctx: $crate::aya_ebpf::programs::XdpContext) -> u32 {
+            let policy = $crate::maps::policy($crate::judge::ifindex(&ctx));
+            $crate::judge::xdp::<$crate::packet::$frame<'_>>(&ctx, policy.xdp)
+        }
+
+        /// TC ingress of the host-side veth: what the container sends.
+        #[$crate::aya_ebpf::macros::classifier]
+        #[inline(always)]
+        fn ebpf_netns_out(ctx: $crate::aya_ebpf::programs::TcContext) -> i32 {
+            let policy = $crate::maps::policy($crate::packet::TcFrame(&ctx).ifindex());
+            $crate::judge::tc(&ctx, $crate::plugin_common::abi::Observer::Egress, policy.egress)
+        }
+
+        /// TC egress of the host-side veth: what the container receives.
+        #[$crate::aya_ebpf::macros::classifier]
+        #[inline(always)]
+        fn ebpf_netns_in(ctx: $crate::aya_ebpf::programs::TcContext) -> i32 {
+            let policy = $crate::maps::policy($crate::packet::TcFrame(&ctx).ifindex());
+            $crate::judge::tc(&ctx, $crate::plugin_common::abi::Observer::Ingress, policy.ingress)
+        }
+    };
+}
+
+/// Declares the two programs of a preset's own object: one for XDP, which reads a frame as
+/// `$frame` does, and one for TC.
 ///
 /// They stand alone in the sections `xdp` and `classifier`, where `ip link … sec xdp` and
 /// `tc filter … sec classifier` look for them.
 #[macro_export]
 macro_rules! preset {
-    ($xdp:ident, $tc:ident, $presets:expr) => {
+    ($frame:ident, $xdp:ident, $tc:ident, $presets:expr) => {
         $crate::license!();
 
         /// Applies the preset to what the interface receives.
         #[$crate::aya_ebpf::macros::xdp]
+        #[inline(always)]
         fn $xdp(ctx: $crate::aya_ebpf::programs::XdpContext) -> u32 {
-            $crate::judge::xdp(&ctx, $presets)
+            $crate::judge::xdp::<$crate::packet::$frame<'_>>(&ctx, $presets)
         }
 
         /// Applies the preset to what passes the side that the program is attached to.
         #[$crate::aya_ebpf::macros::classifier]
+        #[inline(always)]
         fn $tc(ctx: $crate::aya_ebpf::programs::TcContext) -> i32 {
             $crate::judge::tc(&ctx, $crate::plugin_common::abi::Observer::Tc, $presets)
         }

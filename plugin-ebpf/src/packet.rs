@@ -1,35 +1,129 @@
 //! The frames of the two hooks, as the parser wants them.
 
+use core::{hint::black_box, mem::MaybeUninit};
+
 use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use plugin_common::packet::Frame;
 
 use crate::verifier::forget;
 
-/// A frame at XDP, read in place.
-pub struct XdpFrame<'a>(pub &'a XdpContext);
+/// A frame at XDP, in one of the two ways to read it.
+pub trait AtXdp<'a>: Frame {
+    /// The frame that a program was called for.
+    fn of(ctx: &'a XdpContext) -> Self;
+}
 
-/// No header that the parser follows starts beyond this offset; the verifier wants a bound.
-const MAX_OFFSET: u32 = 0x7fff;
+/// A frame at XDP, read in place where headers nearly always are, and else by
+/// `bpf_xdp_load_bytes` (Linux 5.18).
+///
+/// An offset into a packet that is not a constant takes `CAP_PERFMON`, and so does the difference
+/// of its two ends. A helper takes neither, but a call costs more than reading in place does.
+pub struct XdpFrame<'a> {
+    ctx: &'a XdpContext,
+    length: u32,
+}
 
-impl XdpFrame<'_> {
-    /// The interface that the program is attached to.
+impl<'a> AtXdp<'a> for XdpFrame<'a> {
     #[inline(always)]
-    #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "the kernel's field has 32 bits")]
-    pub fn ifindex(&self) -> u32 {
-        self.0.ingress_ifindex() as u32
+    #[expect(clippy::cast_possible_truncation, reason = "a frame has 64 KiB at most")]
+    fn of(ctx: &'a XdpContext) -> Self {
+        // SAFETY: the context is the one that the kernel handed the program.
+        let length = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as u32;
+        Self { ctx, length }
     }
 }
 
 impl Frame for XdpFrame<'_> {
+    #[inline(always)]
+    fn wire_len(&self) -> u32 {
+        self.length
+    }
+
+    /// Generic XDP linearises a GSO packet, whose IP length is then its own; native never has one.
+    #[inline(always)]
+    fn is_gso(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        macro_rules! read {
+            ($offset:expr, $($place:literal)*) => {
+                match $offset {
+                    $($place => self.in_place::<$place, N>(),)*
+                    _ => self.copied(offset),
+                }
+            };
+        }
+        // Where types, extension headers and ports, and IP headers begin: behind up to two tags.
+        match N {
+            2 => read!(offset, 12 16 20),
+            4 => read!(
+                forget(offset, self.length),
+                34 38 42 46 50 54 58 62 66 70 74 78 82 86 90 94 98 102 106 110 114 118
+            ),
+            _ => read!(forget(offset, self.length), 14 18 22),
+        }
+    }
+}
+
+impl XdpFrame<'_> {
+    /// The bytes at a place that is a constant.
+    #[inline(always)]
+    fn in_place<const PLACE: usize, const N: usize>(&self) -> Option<[u8; N]> {
+        let start = self.ctx.data() + PLACE;
+        let bytes = if start + N > self.ctx.data_end() {
+            None
+        } else {
+            // SAFETY: `start..start + N` lies within the packet, as just checked; an array of
+            // bytes has no alignment.
+            Some(unsafe { (start as *const [u8; N]).read() })
+        };
+        // Keeps the compiler from making one place of all of them again.
+        black_box(());
+        bytes
+    }
+
+    /// The bytes at any place.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a header has some bytes")]
+    fn copied<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+        let to = bytes.as_mut_ptr().cast();
+        // SAFETY: the context is the kernel's, and `bytes` has room for `N` bytes.
+        let failed = unsafe { bpf_xdp_load_bytes(self.ctx.ctx, offset, to, N as u32) };
+        if failed != 0 {
+            return None;
+        }
+        // SAFETY: the helper has filled all of it.
+        Some(unsafe { bytes.assume_init() })
+    }
+}
+
+/// A frame at XDP, read in place at every offset: for kernels without that helper, and with
+/// `CAP_PERFMON`.
+pub struct DirectXdpFrame<'a>(&'a XdpContext);
+
+/// No header that the parser follows starts beyond this offset; the verifier wants a bound.
+const MAX_OFFSET: u32 = 0x7fff;
+
+impl<'a> AtXdp<'a> for DirectXdpFrame<'a> {
+    #[inline(always)]
+    fn of(ctx: &'a XdpContext) -> Self {
+        Self(ctx)
+    }
+}
+
+impl Frame for DirectXdpFrame<'_> {
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a frame has 64 KiB at most")]
     fn wire_len(&self) -> u32 {
         (self.0.data_end() - self.0.data()) as u32
     }
 
-    /// Generic XDP linearises a GSO packet, whose IP length is then its own; native never has one.
+    /// As for [`XdpFrame`].
     #[inline(always)]
     fn is_gso(&self) -> bool {
         false

@@ -4,4 +4,4 @@
 
 use plugin_common::presets::Presets;
 
-plugin_ebpf::preset!(xdp_drop_all, tc_drop_all, Presets::DROP_ALL);
+plugin_ebpf::preset!(XdpFrame, xdp_drop_all, tc_drop_all, Presets::DROP_ALL);

@@ -4,4 +4,4 @@
 
 use plugin_common::presets::Presets;
 
-plugin_ebpf::preset!(xdp_drop_icmp, tc_drop_icmp, Presets::DROP_ICMP);
+plugin_ebpf::preset!(XdpFrame, xdp_drop_icmp, tc_drop_icmp, Presets::DROP_ICMP);

@@ -4,4 +4,4 @@
 
 use plugin_common::presets::Presets;
 
-plugin_ebpf::preset!(xdp_drop_tcp, tc_drop_tcp, Presets::DROP_TCP);
+plugin_ebpf::preset!(XdpFrame, xdp_drop_tcp, tc_drop_tcp, Presets::DROP_TCP);

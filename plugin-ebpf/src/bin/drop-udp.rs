@@ -4,4 +4,4 @@
 
 use plugin_common::presets::Presets;
 
-plugin_ebpf::preset!(xdp_drop_udp, tc_drop_udp, Presets::DROP_UDP);
+plugin_ebpf::preset!(XdpFrame, xdp_drop_udp, tc_drop_udp, Presets::DROP_UDP);

@@ -4,4 +4,4 @@
 
 use plugin_common::presets::Presets;
 
-plugin_ebpf::preset!(xdp_log, tc_log, Presets::LOG);
+plugin_ebpf::preset!(XdpFrame, xdp_log, tc_log, Presets::LOG);

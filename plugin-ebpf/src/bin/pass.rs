@@ -4,4 +4,4 @@
 
 use plugin_common::presets::Presets;
 
-plugin_ebpf::preset!(xdp_pass, tc_pass, Presets::PASS);
+plugin_ebpf::preset!(XdpFrame, xdp_pass, tc_pass, Presets::PASS);

@@ -31,8 +31,9 @@ enum Verb {
     /// Run the daemon in the foreground, until Ctrl-C or SIGTERM.
     ///
     /// It watches Docker and the kernel, and attaches what the labels of each container ask for. All
-    /// of it stays attached when the daemon ends: `clean` takes it off. Needs root, or `CAP_BPF`, `CAP_NET_ADMIN` and
-    /// `CAP_PERFMON` (and `CAP_SYS_PTRACE` for containers that share another's network).
+    /// of it stays attached when the daemon ends: `clean` takes it off. Needs root, or `CAP_BPF`
+    /// and `CAP_NET_ADMIN` (before Linux 6.8 `CAP_PERFMON` too, and `CAP_SYS_PTRACE` for containers
+    /// that share another's network).
     Run(Run),
     /// Take everything off that a daemon attached, pinned and wrote down, and nothing else.
     ///

@@ -11,21 +11,18 @@ use plugin_common::abi::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::object;
 use super::pins::{self, Pins, PinsError};
 use crate::error::of_system;
 use crate::plan::Hook;
-
-/// The object that `cargo xtask ebpf` built.
-static OBJECT: &[u8] =
-    aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bytecode/policy.o"));
 
 /// The kernel programs could not be made ready.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The kernel does not let this process.
     #[error(
-        "load the kernel programs: not permitted: run as root, or with CAP_BPF, CAP_NET_ADMIN and \
-         CAP_PERFMON (before Linux 5.8 CAP_SYS_ADMIN)"
+        "load the kernel programs: not permitted: run as root, or with CAP_BPF and CAP_NET_ADMIN \
+         (before Linux 6.8 CAP_PERFMON too)"
     )]
     NotPermitted,
     /// The kernel refuses the object.
@@ -70,7 +67,7 @@ pub(super) fn load(pins: &Pins) -> Result<(Ebpf, BTreeMap<Hook, ProgramIdentity>
     for name in MAPS {
         loader.map_pin_path(name, pins.map(name));
     }
-    let mut ebpf = loader.load(OBJECT).map_err(|source| match source {
+    let mut ebpf = loader.load(object::for_this_kernel()).map_err(|source| match source {
         source if is_permission(&source) => LoadError::NotPermitted,
         source => LoadError::Object(Box::new(source)),
     })?;
@@ -136,8 +133,8 @@ fn load_program(ebpf: &mut Ebpf, hook: Hook) -> Result<ProgramIdentity, LoadErro
     }
 }
 
-/// Whether one of the capabilities that loading takes is missing: the verifier refuses programs to
-/// who lacks `CAP_PERFMON`, with the error that it has for bad ones.
+/// Whether one of the capabilities that loading takes is missing: before Linux 6.8 the verifier
+/// refuses programs to who lacks `CAP_PERFMON`, with the error that it has for bad ones.
 fn lacks_capability() -> bool {
     const CAP_NET_ADMIN: u64 = 1 << 12;
     const CAP_PERFMON: u64 = 1 << 38;

@@ -10,6 +10,7 @@ mod errno;
 mod events;
 mod inherit;
 mod load;
+mod object;
 mod pins;
 mod query;
 mod refusal;

@@ -137,9 +137,7 @@ fn sentence(errno: Option<Errno>, detail: &str, attempt: &Attempt<'_>) -> String
     let what = word(attachment);
     match (errno, attachment) {
         (Some(Errno::EPERM | Errno::EACCES), _) => {
-            format!(
-                "{what} on {name}: not permitted: the daemon needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
-            )
+            format!("{what} on {name}: not permitted: the daemon needs CAP_BPF and CAP_NET_ADMIN")
         }
         (Some(Errno::ENODEV), _) => format!("{what} on {name}: the interface is gone"),
         (

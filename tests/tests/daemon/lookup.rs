@@ -32,7 +32,7 @@ fn t18_what_cannot_be_looked_up_is_unknown_and_says_why() -> Result<()> {
     scene.run_command("joiner", &[("xdp.policy", "drop-icmp")], &shared, &command)?;
     // Without CAP_SYS_PTRACE, the namespace of a process cannot be opened, and Docker tells none
     // for what shares another's. Everything else is possible.
-    let mut daemon = Limited::start(&scene, "-all,+bpf,+net_admin,+perfmon")?;
+    let mut daemon = Limited::start(&scene, "-all,+bpf,+net_admin")?;
     let joiner = daemon.wait(&scene, "joiner", State::Unknown)?;
     let reason = joiner.containers.iter().find(|one| one.name == "joiner");
     let reason = reason.and_then(|joiner| joiner.reason.clone()).unwrap_or_default();

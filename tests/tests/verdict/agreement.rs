@@ -42,20 +42,25 @@ fn policies() -> Vec<Option<Presets>> {
 
 #[test]
 fn xdp_agrees_with_the_host_on_every_prefix_of_every_sample() -> Result<()> {
-    check_prefixes(Hook::Xdp)
+    check_prefixes(Kernel::load, Hook::Xdp)
+}
+
+#[test]
+fn xdp_of_older_kernels_agrees_with_the_host_on_every_prefix_of_every_sample() -> Result<()> {
+    check_prefixes(Kernel::load_direct, Hook::Xdp)
 }
 
 #[test]
 fn tc_agrees_with_the_host_on_every_prefix_of_what_is_sent() -> Result<()> {
-    check_prefixes(Hook::Egress)
+    check_prefixes(Kernel::load, Hook::Egress)
 }
 
 #[test]
 fn tc_agrees_with_the_host_on_every_prefix_of_what_is_received() -> Result<()> {
-    check_prefixes(Hook::Ingress)
+    check_prefixes(Kernel::load, Hook::Ingress)
 }
 
-fn check_prefixes(hook: Hook) -> Result<()> {
+fn check_prefixes(load: fn() -> Result<Kernel>, hook: Hook) -> Result<()> {
     if !privilege::have_root()? {
         return Ok(());
     }
@@ -66,7 +71,7 @@ fn check_prefixes(hook: Hook) -> Result<()> {
         .filter(|frame| hook.takes(frame))
         .collect();
     let prefixes: Vec<_> = prefixes.into_iter().collect();
-    let mut kernel = Kernel::load()?;
+    let mut kernel = load()?;
     let policies = policies();
     for policy in &policies {
         for frames in prefixes.chunks(CHUNK) {
@@ -85,12 +90,18 @@ fn kernel_and_host_agree_on_mutated_frames() -> Result<()> {
     let samples = corpus();
     let mut mutator = Mutator::new(SEED);
     let mut kernel = Kernel::load()?;
+    let mut direct = Kernel::load_direct()?;
     for (policy, _) in policies().into_iter().cycle().zip(0..MUTATIONS / CHUNK) {
         let mutated: Vec<_> = (0..CHUNK).map(|_| mutator.mutated(&samples)).collect();
         for hook in Hook::ALL {
             let frames = mutated.iter().map(Vec::as_slice).filter(|frame| hook.takes(frame));
-            check(&mut kernel, hook, policy, &frames.collect::<Vec<_>>())
+            let frames: Vec<_> = frames.collect();
+            check(&mut kernel, hook, policy, &frames)
                 .with_context(|| format!("mutations of seed {SEED:#x}"))?;
+            if hook == Hook::Xdp {
+                check(&mut direct, hook, policy, &frames)
+                    .with_context(|| format!("mutations of seed {SEED:#x}, read in place"))?;
+            }
         }
     }
     Ok(())

@@ -22,6 +22,9 @@ use plugin_common::{
 };
 
 const OBJECT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugin/bytecode/policy.o");
+/// What the daemon loads before Linux 5.18; it differs at XDP.
+const DIRECT_OBJECT: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../plugin/bytecode/policy-direct.o");
 
 /// The interface that a run happens on when nothing else is said: loopback.
 pub(crate) const LOOPBACK: u32 = 1;
@@ -96,11 +99,19 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     pub(crate) fn load() -> Result<Self> {
+        Self::load_object(OBJECT)
+    }
+
+    pub(crate) fn load_direct() -> Result<Self> {
+        Self::load_object(DIRECT_OBJECT)
+    }
+
+    fn load_object(file: &str) -> Result<Self> {
         // One loader for all: each reads the kernel's type information, which takes a while.
         static LOADER: LazyLock<Mutex<EbpfLoader<'static>>> =
             LazyLock::new(|| Mutex::new(EbpfLoader::new()));
         let mut loader = LOADER.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut object = loader.load_file(OBJECT).with_context(|| format!("load {OBJECT}"))?;
+        let mut object = loader.load_file(file).with_context(|| format!("load {file}"))?;
         drop(loader);
         for hook in Hook::ALL {
             let program = object.program_mut(hook.program()).context("no such program")?;

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use ebpf_netns_tests::command::{shown, stdout_of};
 use serde_json::Value;
 
-use super::report::Report;
+use super::{release::Release, report::Report};
 use crate::ui;
 
 /// The test program, a file in `tests/tests`.
@@ -40,6 +40,35 @@ impl Check {
     }
 }
 
+/// What ends the names of objects for kernels before 5.18, which go beyond two capabilities.
+const DIRECT: &str = "-direct.o";
+
+impl Check {
+    /// Whether it is for this kernel.
+    pub(super) fn is_for(&self, release: &Release) -> bool {
+        match self {
+            Self::Test { .. } => true,
+            Self::Object { .. } => self.is_direct() || release.is_since(5, 18),
+        }
+    }
+
+    fn is_direct(&self) -> bool {
+        self.name().ends_with(DIRECT)
+    }
+
+    /// The capabilities that it is done with on this kernel, as setpriv takes them; all, where
+    /// there are none.
+    pub(super) fn capabilities(&self, release: &Release) -> Option<&'static str> {
+        match self {
+            Self::Test { .. } => None,
+            Self::Object { .. } if self.is_direct() || !release.is_since(6, 8) => {
+                Some("-all,+bpf,+net_admin,+perfmon")
+            }
+            Self::Object { .. } => Some("-all,+bpf,+net_admin"),
+        }
+    }
+}
+
 /// Everything that is done, and the files that it takes.
 pub(super) struct Plan {
     /// The root of the repository, which the test program has compiled in.
@@ -61,15 +90,24 @@ impl Plan {
         Ok(Self { root: root.to_owned(), program, checks })
     }
 
-    /// How many checks of a kind there are.
-    pub(super) fn count(&self, kind: fn(&Check) -> bool) -> usize {
-        self.checks.iter().filter(|check| kind(check)).count()
+    /// What is done on a kernel.
+    pub(super) fn on(&self, release: &Release) -> impl Iterator<Item = &Check> {
+        self.checks.iter().filter(|check| check.is_for(release))
     }
 
-    /// How many checks of a kind passed; what was not done has not.
-    pub(super) fn passed(&self, report: &Report, kind: fn(&Check) -> bool) -> usize {
-        let passed = |check: &&Check| kind(check) && report.passed(&check.name());
-        self.checks.iter().filter(passed).count()
+    /// How many checks of a kind there are on a kernel.
+    pub(super) fn count(&self, release: &Release, kind: fn(&Check) -> bool) -> usize {
+        self.on(release).filter(|check| kind(check)).count()
+    }
+
+    /// How many checks of a kind passed on a kernel; what was not done has not.
+    pub(super) fn passed(
+        &self,
+        release: &Release,
+        report: &Report,
+        kind: fn(&Check) -> bool,
+    ) -> usize {
+        self.on(release).filter(|check| kind(check) && report.passed(&check.name())).count()
     }
 
     /// The objects, in order.

@@ -14,13 +14,14 @@ use ebpf_netns_tests::command::stdout_of;
 use super::{
     archive::Archive,
     checks::{Check, Plan},
+    release::Release,
     report,
     unpacked::{self, Unpacked},
 };
 use crate::setup;
 
 /// This machine's programs that the tests and the script run.
-const PROGRAMS: [&str; 5] = ["bpftool", "busybox", "ip", "kmod", "tc"];
+const PROGRAMS: [&str; 6] = ["bpftool", "busybox", "ip", "kmod", "setpriv", "tc"];
 /// Where the test program is in the guest.
 const TESTS: &str = "/bin/tests";
 
@@ -34,6 +35,7 @@ $b mount -t proc proc /proc
 $b mount -t sysfs sysfs /sys
 $b mount -t bpf bpf /sys/fs/bpf
 $b mount -t devtmpfs dev /dev
+ulimit -l unlimited
 exec > /dev/ttyS1 2>&1
 check() {
     name=$1
@@ -48,7 +50,7 @@ check() {
 "#;
 
 /// The file system as the kernel takes it.
-pub(super) fn build(plan: &Plan, kernel: &Unpacked) -> Result<Vec<u8>> {
+pub(super) fn build(plan: &Plan, release: &Release, kernel: &Unpacked) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     for directory in ["/proc", "/sys", "/dev", "/tmp", "/run"] {
         archive.directory(Path::new(directory))?;
@@ -68,7 +70,7 @@ pub(super) fn build(plan: &Plan, kernel: &Unpacked) -> Result<Vec<u8>> {
     for module in &kernel.modules {
         archive.file(&in_guest(module), &read(module)?)?;
     }
-    archive.file(Path::new("/init"), script(plan, &kernel.modules).as_bytes())?;
+    archive.file(Path::new("/init"), script(plan, release, &kernel.modules).as_bytes())?;
     archive.finish()
 }
 
@@ -102,7 +104,7 @@ fn in_guest(module: &Path) -> PathBuf {
 }
 
 /// The guest's first process.
-fn script(plan: &Plan, modules: &[PathBuf]) -> String {
+fn script(plan: &Plan, release: &Release, modules: &[PathBuf]) -> String {
     let mut script = INIT.replace("@BEGIN", report::BEGIN).replace("@END", report::END);
     let mut check = |name: &str, command: &str| {
         // Writing to a string cannot fail.
@@ -112,7 +114,7 @@ fn script(plan: &Plan, modules: &[PathBuf]) -> String {
         let name = format!("module {}", unpacked::name(module));
         check(&name, &format!("insmod '{}'", in_guest(module).display()));
     }
-    for item in &plan.checks {
+    for item in plan.on(release) {
         let command = match item {
             Check::Test { name } => {
                 format!("{TESTS} '{name}' --exact --nocapture --test-threads=1")
@@ -121,6 +123,10 @@ fn script(plan: &Plan, modules: &[PathBuf]) -> String {
                 let pins = file.file_stem().unwrap_or_default().display();
                 format!("bpftool prog loadall '{}' '/sys/fs/bpf/{pins}'", file.display())
             }
+        };
+        let command = match item.capabilities(release) {
+            Some(set) => format!("/bin/setpriv --bounding-set {set} --inh-caps -all {command}"),
+            None => command,
         };
         check(&item.name(), &command);
     }
@@ -140,16 +146,27 @@ mod tests {
             checks: vec![
                 Check::Test { name: "a_test".to_owned() },
                 Check::Object { file: PathBuf::from("/r/pass.o") },
+                Check::Object { file: PathBuf::from("/r/pass-direct.o") },
             ],
         };
-        let script = script(&plan, &[PathBuf::from("/k/veth.ko.xz")]);
+        let release = Release::of_package("linux-image-6.12.1-cloud-amd64").unwrap();
+        let script = script(&plan, &release, &[PathBuf::from("/k/veth.ko.xz")]);
+        let privileged = "/bin/setpriv --bounding-set -all,+bpf,+net_admin";
         let checks: Vec<_> = script.lines().filter(|line| line.starts_with("check '")).collect();
         assert_eq!(
             checks,
             [
-                "check 'module veth.ko.xz' insmod '/modules/veth.ko.xz'",
-                "check 'test a_test' /bin/tests 'a_test' --exact --nocapture --test-threads=1",
-                "check 'load pass.o' bpftool prog loadall '/r/pass.o' '/sys/fs/bpf/pass'",
+                "check 'module veth.ko.xz' insmod '/modules/veth.ko.xz'".to_owned(),
+                "check 'test a_test' /bin/tests 'a_test' --exact --nocapture --test-threads=1"
+                    .to_owned(),
+                format!(
+                    "check 'load pass.o' {privileged} --inh-caps -all \
+                     bpftool prog loadall '/r/pass.o' '/sys/fs/bpf/pass'"
+                ),
+                format!(
+                    "check 'load pass-direct.o' {privileged},+perfmon --inh-caps -all \
+                     bpftool prog loadall '/r/pass-direct.o' '/sys/fs/bpf/pass-direct'"
+                ),
             ]
         );
         for marker in [report::BEGIN, report::END] {

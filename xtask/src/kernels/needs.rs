@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 
 use crate::setup::{self, Need};
 
-const NEEDS: [Need; 10] = [
+const NEEDS: [Need; 11] = [
     Need { program: "apt-get", package: "apt" },
     Need { program: "bpftool", package: "bpftool" },
     Need { program: "busybox", package: "busybox-static" },
@@ -13,6 +13,7 @@ const NEEDS: [Need; 10] = [
     Need { program: "ip", package: "iproute2" },
     Need { program: "ldd", package: "libc-bin" },
     Need { program: "qemu-system-x86_64", package: "qemu-system-x86" },
+    Need { program: "setpriv", package: "util-linux" },
     Need { program: "strip", package: "binutils" },
     Need { program: "tc", package: "iproute2" },
 ];

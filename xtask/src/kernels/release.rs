@@ -75,6 +75,11 @@ impl Release {
         }
     }
 
+    /// Whether it is this version or a later one.
+    pub(super) fn is_since(&self, major: u32, minor: u32) -> bool {
+        self.numbers.as_slice() >= [major, minor].as_slice()
+    }
+
     fn is(&self, wanted: Wanted) -> bool {
         wanted == Wanted::Newest || self.version() == wanted
     }
@@ -120,6 +125,17 @@ mod tests {
         check("6.12", Some("6.12.107+deb13-cloud-amd64"));
         check("newest", Some("6.12.107+deb13-cloud-amd64"));
         check("5.10", None);
+    }
+
+    #[test]
+    fn versions_are_in_order() {
+        let check = |package: &str, since: bool| {
+            let release = Release::of_package(package).unwrap();
+            assert_eq!(release.is_since(5, 18), since, "{package}");
+        };
+        check("linux-image-5.10.0-33-cloud-amd64", false);
+        check("linux-image-5.18.0-1-cloud-amd64", true);
+        check("linux-image-6.1.0-50-cloud-amd64", true);
     }
 
     #[test]

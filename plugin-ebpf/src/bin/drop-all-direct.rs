@@ -1,0 +1,7 @@
+//! As `drop-all`, for kernels before Linux 5.18.
+#![no_std]
+#![no_main]
+
+use plugin_common::presets::Presets;
+
+plugin_ebpf::preset!(DirectXdpFrame, xdp_drop_all, tc_drop_all, Presets::DROP_ALL);

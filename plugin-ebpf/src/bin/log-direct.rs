@@ -1,0 +1,7 @@
+//! As `log`, for kernels before Linux 5.18.
+#![no_std]
+#![no_main]
+
+use plugin_common::presets::Presets;
+
+plugin_ebpf::preset!(DirectXdpFrame, xdp_log, tc_log, Presets::LOG);

@@ -1,0 +1,7 @@
+//! As `pass`, for kernels before Linux 5.18.
+#![no_std]
+#![no_main]
+
+use plugin_common::presets::Presets;
+
+plugin_ebpf::preset!(DirectXdpFrame, xdp_pass, tc_pass, Presets::PASS);
