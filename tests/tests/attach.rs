@@ -12,7 +12,8 @@ use ebpf_netns_plugin::{
 use ebpf_netns_tests::{command, isolated, privilege};
 use plugin_common::abi::{EGRESS_PROGRAM, INGRESS_PROGRAM, InterfacePolicy, XDP_PROGRAM};
 
-const PASS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugin/bytecode/pass.o");
+/// The one that every kernel takes.
+const PASS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugin/bytecode/pass-direct.o");
 
 /// A veth in a machine of its own, and the programs loaded.
 struct Stage {
