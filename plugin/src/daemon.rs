@@ -22,6 +22,7 @@ use crate::kernel::{Kernel, LoadError, PacketEvents, Pins, PinsError};
 use crate::look::Look;
 use crate::plan::TcFlavour;
 use crate::records::Records;
+use crate::sandbox::{Sandbox, SandboxError};
 use crate::sweeper;
 
 /// How soon what failed is tried again.
@@ -30,14 +31,14 @@ const TICK: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// What the daemon is told.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Options {
     /// The Docker engine.
     pub docker: Endpoint,
     /// Where to listen for questions.
     pub control_socket: PathBuf,
     /// Where to pin what is attached, in the BPF file system.
-    pub pins: PathBuf,
+    pub pins: Pins,
     /// Where to write down what is attached.
     pub state: PathBuf,
     /// Which ways to attach at TC may be used.
@@ -61,6 +62,9 @@ pub enum DaemonError {
     /// The engine cannot start.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The process could not give up what it is to give up.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     /// Link events cannot be had.
     #[error(transparent)]
     Monitor(#[from] MonitorError),
@@ -86,11 +90,10 @@ pub enum DaemonError {
 /// # Errors
 ///
 /// When it cannot start, or an essential part fails.
-pub async fn run(options: Options) -> Result<(), DaemonError> {
+pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> {
     let control = control::bind(&options.control_socket)?;
     let stop = stop_signal()?;
-    let pins = Pins::open(&options.pins)?;
-    let (kernel, packets) = Kernel::load(pins)?;
+    let (kernel, packets) = Kernel::load(options.pins)?;
     let (events, receiver) = mpsc::channel(QUEUE);
     let look = Arc::new(Look::default());
     // Subscribing comes before listing, which the engine does first.
@@ -99,6 +102,7 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     let parts =
         Parts { kernel, records, tc: options.tc, strict: options.strict, look: Arc::clone(&look) };
     let engine = start_engine(parts, receiver)?;
+    sandbox.seal()?;
 
     let gone = Arc::new(Notify::new());
     let mut sources = JoinSet::new();

@@ -16,5 +16,6 @@ pub mod look;
 pub mod plan;
 pub mod policy;
 pub mod records;
+pub mod sandbox;
 pub mod status;
 mod sweeper;

@@ -105,6 +105,12 @@ impl Store {
         Self { links: links.into(), records: records.into() }
     }
 
+    /// The directory of the links.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.links
+    }
+
     /// Where the link with this name is.
     #[must_use]
     pub fn path(&self, name: &LinkName) -> PathBuf {

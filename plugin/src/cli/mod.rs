@@ -10,9 +10,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::control::DEFAULT_SOCKET;
 use crate::plan::TcFlavour;
+use crate::sandbox::Unlisted;
 use crate::{kernel, records};
 
 pub use self::verbs::main;
+
+/// Where dockerd has its `--exec-root` unless told otherwise.
+const DEFAULT_EXEC_ROOT: &str = "/var/run/docker";
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 the operation failed; 2 wrong usage; 65 a label is \
     not understood; 66 no such interface; 69 Docker or the daemon is not reachable; 77 not \
@@ -32,8 +36,8 @@ enum Verb {
     ///
     /// It watches Docker and the kernel, and attaches what the labels of each container ask for. All
     /// of it stays attached when the daemon ends: `clean` takes it off. Needs root, or `CAP_BPF`
-    /// and `CAP_NET_ADMIN` (before Linux 6.8 `CAP_PERFMON` too, and `CAP_SYS_PTRACE` for containers
-    /// that share another's network).
+    /// and `CAP_NET_ADMIN` (before Linux 6.8 `CAP_PERFMON` too); it gives up all else for good
+    /// before it asks Docker anything.
     Run(Run),
     /// Take everything off that a daemon attached, pinned and wrote down, and nothing else.
     ///
@@ -56,6 +60,9 @@ struct Run {
     /// Without it, the one that `DOCKER_HOST` names, or else `unix:///var/run/docker.sock`.
     #[arg(long, value_name = "URI")]
     docker_host: Option<String>,
+    /// What dockerd was given as `--exec-root`, if it was: the namespaces of containers are below.
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_EXEC_ROOT)]
+    docker_exec_root: PathBuf,
     /// Where to listen for `status`.
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     control_socket: PathBuf,
@@ -74,6 +81,13 @@ struct Run {
     /// How to write the log, to standard error. `RUST_LOG` sets how much.
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
+    /// End with an error where the kernel cannot confine the daemon in every way: capabilities,
+    /// Landlock with all that Linux 6.12 has of it, seccomp.
+    #[arg(long)]
+    require_sandbox: bool,
+    /// What becomes of a system call that the daemon is not known to make.
+    #[arg(long, value_enum, default_value_t, env = "EBPF_NETNS_SECCOMP", hide = true)]
+    seccomp: Unlisted,
 }
 
 /// Where a daemon leaves what outlives it.

@@ -22,6 +22,7 @@ use crate::gate::Gate;
 use crate::kernel::{self, CleanError, LoadError, Pins, PinsError, attached};
 use crate::labels::{self, LabelErrors};
 use crate::records;
+use crate::sandbox::{self, Paths, SandboxError, Settings};
 
 /// Reads the command line and does what it says.
 #[must_use]
@@ -54,8 +55,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: Run) -> Result<(), Failure> {
-    let Run { docker_host, control_socket, places, tc, strict, strict_bridges, log_format } = args;
-    let strict = strict.then_some(strict_bridges);
+    let Run { docker_host, docker_exec_root, control_socket, places, tc, log_format, .. } = args;
+    let strict = args.strict.then_some(args.strict_bridges);
     let Places { pins, state } = places;
     start_log(log_format);
     let docker = match docker_host {
@@ -64,8 +65,22 @@ fn run(args: Run) -> Result<(), Failure> {
         }
         None => Endpoint::from_environment()?,
     };
+    let mut settings = Settings::new(
+        &docker,
+        &Paths {
+            pins: &pins,
+            state: &state,
+            control_socket: &control_socket,
+            docker_exec_root: &docker_exec_root,
+        },
+    );
+    (settings.unlisted, settings.required) = (args.seccomp, args.require_sandbox);
+    // This may have to mount, which nothing may after the next line.
+    let pins = Pins::open(&pins)?;
+    // Before there is a second thread, which would keep what it has.
+    let sandbox = sandbox::enter(settings)?;
     let options = Options { docker, control_socket, pins, state, tc, strict };
-    Ok(runtime()?.block_on(daemon::run(options))?)
+    Ok(runtime()?.block_on(daemon::run(options, sandbox))?)
 }
 
 fn start_log(format: LogFormat) {
@@ -154,6 +169,8 @@ enum Failure {
     #[error(transparent)]
     Daemon(#[from] DaemonError),
     #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]
     Docker(#[from] DockerError),
@@ -188,10 +205,13 @@ impl Failure {
             // The verifier's refusal is an EACCES too.
             Self::Daemon(DaemonError::Load(_)) => exit::FAILED,
             Self::Daemon(error) if is_permission(error) => exit::NOT_PERMITTED,
+            Self::Sandbox(error) if error.is_permission() => exit::NOT_PERMITTED,
+            Self::Sandbox(error) if is_permission(error) => exit::NOT_PERMITTED,
             Self::Pins(error) if is_permission(error) => exit::NOT_PERMITTED,
             Self::Clean(error) if is_permission(error) => exit::NOT_PERMITTED,
             Self::State { source, .. } if is_permission(source) => exit::NOT_PERMITTED,
             Self::Daemon(_)
+            | Self::Sandbox(_)
             | Self::Output(_)
             | Self::Pins(_)
             | Self::Clean(_)

@@ -1,0 +1,158 @@
+//! Capabilities: the daemon keeps those that loading and attaching take, and can gain no others.
+//!
+//! They belong to a thread, so this comes before there is a second one.
+
+use std::fs;
+use std::io;
+
+use rustix::io::Errno;
+use rustix::system::uname;
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set,
+    clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
+    set_no_new_privs,
+};
+
+use super::SandboxError;
+
+/// The first kernel with `CAP_BPF`, which was a part of `CAP_SYS_ADMIN` before.
+const BPF_SINCE: Release = (5, 8);
+/// The first kernel that verifies XDP programs without `CAP_PERFMON`.
+const XDP_WITHOUT_PERFMON_SINCE: Release = (5, 18);
+/// Whether the committed kernel programs need `CAP_PERFMON` on every kernel.
+const OBJECTS_NEED_PERFMON: bool = true;
+
+/// Major and minor version of a kernel.
+type Release = (u32, u32);
+
+/// What the process can do from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// What it has, and all that it has.
+    pub kept: CapabilitySet,
+    /// Whether executing a program could not bring back others. Without `CAP_SETPCAP` the bounding
+    /// set stays as it was.
+    pub bounded: bool,
+}
+
+impl Capabilities {
+    /// Their names, as in `CAP_BPF CAP_NET_ADMIN`.
+    #[must_use]
+    pub fn names(&self) -> String {
+        names(self.kept)
+    }
+}
+
+/// Gives up every capability but those that the daemon needs, for ever.
+///
+/// # Errors
+///
+/// When one that is needed is missing, which the error names, or there are other threads already.
+pub fn drop_capabilities() -> Result<Capabilities, SandboxError> {
+    let failed = |what| move |source: Errno| SandboxError::System { what, source: source.into() };
+    only_thread()?;
+    let needed = needed(running());
+    let held = capabilities(None).map_err(failed("read the capabilities"))?.permitted;
+    if !held.contains(needed) {
+        return Err(SandboxError::MissingCapability { names: names(needed - held) });
+    }
+    clear_ambient_capability_set().map_err(failed("clear the ambient capabilities"))?;
+    let bounded = bound(needed).map_err(failed("reduce the capability bounding set"))?;
+    // Nothing is executed, so nothing is to be inherited.
+    let sets = CapabilitySets {
+        effective: needed,
+        permitted: needed,
+        inheritable: CapabilitySet::empty(),
+    };
+    set_capabilities(None, sets).map_err(failed("give up capabilities"))?;
+    set_no_new_privs(true).map_err(failed("set no_new_privs"))?;
+    Ok(Capabilities { kept: needed, bounded })
+}
+
+/// What the daemon needs on such a kernel.
+fn needed(kernel: Release) -> CapabilitySet {
+    if kernel < BPF_SINCE {
+        return CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN;
+    }
+    let needed = CapabilitySet::BPF | CapabilitySet::NET_ADMIN;
+    if OBJECTS_NEED_PERFMON || kernel < XDP_WITHOUT_PERFMON_SINCE {
+        return needed | CapabilitySet::PERFMON;
+    }
+    needed
+}
+
+/// Takes all but these from the bounding set; false when that is not permitted.
+fn bound(needed: CapabilitySet) -> Result<bool, Errno> {
+    for capability in (0..u64::BITS).map(|bit| CapabilitySet::from_bits_retain(1 << bit)) {
+        match capability_is_in_bounding_set(capability) {
+            Ok(true) if !needed.contains(capability) => {}
+            Ok(_) => continue,
+            // The kernel has no more.
+            Err(Errno::INVAL) => break,
+            Err(error) => return Err(error),
+        }
+        match remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            Err(Errno::PERM) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}
+
+/// Other threads would keep what they have.
+fn only_thread() -> Result<(), SandboxError> {
+    let failed = |source: io::Error| SandboxError::System { what: "list the threads", source };
+    let threads = fs::read_dir("/proc/self/task").map_err(failed)?.count();
+    if threads == 1 { Ok(()) } else { Err(SandboxError::TooLate { threads }) }
+}
+
+fn running() -> Release {
+    // An unknown kernel is taken for an old one that has CAP_BPF.
+    parse(&uname().release().to_string_lossy()).unwrap_or(BPF_SINCE)
+}
+
+/// `6.1.0-13-amd64` is 6.1.
+fn parse(release: &str) -> Option<Release> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+fn names(set: CapabilitySet) -> String {
+    let names = set.iter_names().map(|(name, _)| format!("CAP_{name}"));
+    names.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kernel_leaves_what_it_needs_and_no_more() {
+        let old = CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN;
+        let with_perfmon = CapabilitySet::BPF | CapabilitySet::NET_ADMIN | CapabilitySet::PERFMON;
+        let new =
+            if OBJECTS_NEED_PERFMON { with_perfmon } else { with_perfmon - CapabilitySet::PERFMON };
+        for (release, expected) in [
+            ("5.4.0-150-generic", old),
+            ("5.7.19", old),
+            ("5.8.0", with_perfmon),
+            ("5.10.0-28-amd64", with_perfmon),
+            ("5.15.167.4-microsoft-standard-WSL2", with_perfmon),
+            ("5.18.0", new),
+            ("6.1.0-13-amd64", new),
+            ("6.18-rc1", new),
+        ] {
+            let kernel = parse(release).expect(release);
+            assert_eq!(needed(kernel), expected, "{release}: {}", names(needed(kernel)));
+        }
+        for unreadable in ["", "linux", "6", "6.x"] {
+            assert_eq!(parse(unreadable), None, "{unreadable:?}");
+        }
+    }
+
+    #[test]
+    fn capabilities_are_named_as_in_the_manual() {
+        assert_eq!(names(CapabilitySet::NET_ADMIN | CapabilitySet::BPF), "CAP_NET_ADMIN CAP_BPF");
+    }
+}

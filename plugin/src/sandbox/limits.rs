@@ -1,0 +1,26 @@
+//! Resource limits: as many open files as may be, and no core dump with what Docker told in it.
+
+use std::io;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::SandboxError;
+
+/// Sets them, for the whole process.
+///
+/// # Errors
+///
+/// When the system refuses.
+pub(super) fn set() -> Result<(), SandboxError> {
+    let failed = |what| {
+        move |source: rustix::io::Errno| SandboxError::System {
+            what,
+            source: io::Error::from(source),
+        }
+    };
+    let hard = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard })
+        .map_err(failed("raise the limit of open files"))?;
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
+        .map_err(failed("forbid core dumps"))
+}
