@@ -23,6 +23,7 @@ use crate::look::Look;
 use crate::plan::TcFlavour;
 use crate::records::Records;
 use crate::sandbox::{Sandbox, SandboxError};
+use crate::service;
 use crate::sweeper;
 
 /// How soon what failed is tried again.
@@ -114,7 +115,9 @@ pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> 
     helpers.spawn(async move { sweeper::run(&gone).await });
     helpers.spawn(watch_packets(packets, events.clone()));
     helpers.spawn(serve(control, events.clone()));
+    helpers.spawn(service::watchdog(events.clone()));
     info!(socket = %options.control_socket.display(), "ready");
+    service::ready();
 
     let ended = tokio::select! {
         () = stop => Ok(()),
@@ -124,6 +127,7 @@ pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> 
         }
         () = events.closed() => Err(DaemonError::EngineEnded),
     };
+    service::stopping();
     helpers.shutdown().await;
     sources.shutdown().await;
     // The engine may have ended already.

@@ -17,5 +17,6 @@ pub mod plan;
 pub mod policy;
 pub mod records;
 pub mod sandbox;
+mod service;
 pub mod status;
 mod sweeper;

@@ -20,6 +20,8 @@ pub enum Binary {
     Plugin,
     /// `ebpf-netns-probe`: this crate's sender and receiver of test traffic.
     Probe,
+    /// `ebpf-netns-confined`: this crate's process in the daemon's sandbox.
+    Confined,
 }
 
 impl Binary {
@@ -28,6 +30,7 @@ impl Binary {
             Self::Netns => "ebpf-netns",
             Self::Plugin => "ebpf-netns-plugin",
             Self::Probe => "ebpf-netns-probe",
+            Self::Confined => "ebpf-netns-confined",
         }
     }
 }
@@ -50,7 +53,7 @@ pub fn path(binary: Binary) -> Result<PathBuf> {
     static PROBE_BUILT: OnceLock<Result<(), String>> = OnceLock::new();
     let (built, packages) = match binary {
         Binary::Netns | Binary::Plugin => (&PRODUCT_BUILT, PRODUCT),
-        Binary::Probe => (&PROBE_BUILT, PROBE),
+        Binary::Probe | Binary::Confined => (&PROBE_BUILT, PROBE),
     };
     built
         .get_or_init(|| build(packages).map_err(|error| format!("{error:#}")))

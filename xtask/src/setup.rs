@@ -37,6 +37,7 @@ const NEEDS: [Need; 18] = [
     Need { program: "nginx", package: "nginx-light" },
     Need { program: "nsenter", package: "util-linux" },
     Need { program: "strace", package: "strace" },
+    Need { program: "systemd-analyze", package: "systemd" },
     Need { program: "tar", package: "tar" },
     Need { program: "tcpdump", package: "tcpdump" },
 ];

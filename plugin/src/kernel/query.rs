@@ -2,7 +2,7 @@
 
 use aya::programs::loaded_programs;
 use aya::programs::{ProgramInfo, SchedClassifier, TcAttachType};
-use ebpf_netns::{Ifindex, Link, text};
+use ebpf_netns::{Ifindex, Link};
 use serde::Serialize;
 
 use super::ProgramIdentity;
@@ -42,15 +42,9 @@ pub fn attached(link: &Link) -> Vec<AttachedProgram> {
     found
 }
 
-/// A program for a message: id, and the name if the kernel tells it, which takes `CAP_SYS_ADMIN`.
+/// A program for a message. Its name takes `CAP_SYS_ADMIN`, which the daemon does not have.
 pub(super) fn describe(id: u32) -> String {
-    match by_id(id) {
-        Some(info) => {
-            let name = String::from_utf8_lossy(info.name()).into_owned();
-            format!("program {id} ({})", text::printable(&name))
-        }
-        None => format!("program {id}"),
-    }
+    format!("program {id} (`bpftool prog show id {id}` says which)")
 }
 
 fn by_id(id: u32) -> Option<ProgramInfo> {

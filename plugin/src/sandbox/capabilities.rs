@@ -19,6 +19,9 @@ use super::SandboxError;
 const BPF_SINCE: Release = (5, 8);
 /// The first kernel that verifies XDP programs without `CAP_PERFMON`.
 const XDP_WITHOUT_PERFMON_SINCE: Release = (5, 18);
+/// What a kernel may ask for that has `CAP_BPF`: a unit that is made for all of them grants this.
+const GRANTED_FOR_ANY: CapabilitySet =
+    CapabilitySet::BPF.union(CapabilitySet::NET_ADMIN).union(CapabilitySet::PERFMON);
 /// Whether the committed kernel programs need `CAP_PERFMON` on every kernel.
 const OBJECTS_NEED_PERFMON: bool = true;
 
@@ -30,8 +33,8 @@ type Release = (u32, u32);
 pub struct Capabilities {
     /// What it has, and all that it has.
     pub kept: CapabilitySet,
-    /// Whether executing a program could not bring back others. Without `CAP_SETPCAP` the bounding
-    /// set stays as it was.
+    /// Whether the bounding set, too, has no more than some kernel asks for. `CAP_SETPCAP` is what
+    /// reducing it takes.
     pub bounded: bool,
 }
 
@@ -81,8 +84,9 @@ fn needed(kernel: Release) -> CapabilitySet {
     needed
 }
 
-/// Takes all but these from the bounding set; false when that is not permitted.
+/// Takes all but these from the bounding set, if permitted; whether it has no more than it may.
 fn bound(needed: CapabilitySet) -> Result<bool, Errno> {
+    let mut bounded = true;
     for capability in (0..u64::BITS).map(|bit| CapabilitySet::from_bits_retain(1 << bit)) {
         match capability_is_in_bounding_set(capability) {
             Ok(true) if !needed.contains(capability) => {}
@@ -93,11 +97,11 @@ fn bound(needed: CapabilitySet) -> Result<bool, Errno> {
         }
         match remove_capability_from_bounding_set(capability) {
             Ok(()) => {}
-            Err(Errno::PERM) => return Ok(false),
+            Err(Errno::PERM) => bounded &= GRANTED_FOR_ANY.contains(capability),
             Err(error) => return Err(error),
         }
     }
-    Ok(true)
+    Ok(bounded)
 }
 
 /// Other threads would keep what they have.

@@ -138,7 +138,7 @@ fn an_xdp_hook_that_is_held_is_not_taken() -> Result<()> {
     for mode in ["generic", "native"] {
         let closed = wait_state(&daemon, mode, State::Closed)?;
         let reason = closed.reason.unwrap_or_default();
-        for word in ["held by program ", "(xdp_drop_udp)", "xdp off", "tc.policy"] {
+        for word in ["held by program ", "bpftool prog show id", "xdp off", "tc.policy"] {
             assert!(reason.contains(word), "{mode}: the reason {reason:?} has {word:?}");
         }
         assert_eq!(scene.reach_from_host(mode)?, Reach::NOTHING, "{mode}: closed");
@@ -148,7 +148,7 @@ fn an_xdp_hook_that_is_held_is_not_taken() -> Result<()> {
     let egress = egress.get("egress").context("egress is policed")?;
     assert_eq!((egress.hook.as_str(), egress.policy.as_str()), ("tcx", "drop-icmp"), "{auto:?}");
     let notes = only_interface(&auto)?.notes.join("; ");
-    for word in ["(xdp_drop_udp)", "TC applies xdp.policy instead"] {
+    for word in ["bpftool prog show id", "TC applies xdp.policy instead"] {
         assert!(notes.contains(word), "auto: the note {notes:?} has {word:?}");
     }
     assert_eq!(scene.reach_from_host("auto")?, TCP_ALONE, "their XDP and our TCX");

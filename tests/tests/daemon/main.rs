@@ -17,6 +17,7 @@ mod lookup;
 mod modes;
 mod networks;
 mod presets;
+mod privilege;
 mod quarantine;
 mod residue;
 mod scene;
