@@ -26,7 +26,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use ebpf_netns::docker::Endpoint;
-use ebpf_netns_plugin::sandbox::{self, RUN, STATE, Settings};
+use ebpf_netns_plugin::{
+    kernel, records,
+    sandbox::{self, Paths, RUN, Settings},
+};
 use nix::libc;
 
 /// Where Docker's socket, its namespaces and the control socket are.
@@ -50,7 +53,7 @@ fn main() -> Result<()> {
         bail!("usage: free|entered|sealed unix|tcp");
     };
     // What others have made before the sandbox is entered.
-    for directory in [RUN, STATE] {
+    for directory in [RUN, records::DEFAULT_DIRECTORY] {
         fs::create_dir_all(directory)?;
     }
     fs::write(FOREIGN, "")?;
@@ -67,7 +70,13 @@ fn main() -> Result<()> {
         "tcp" => Endpoint::Tcp(proxy_address.to_string()),
         other => bail!("unknown way {other:?}"),
     };
-    let settings = Settings::new(&docker, Path::new(EXEC_ROOT), Path::new(CONTROL));
+    let paths = Paths {
+        pins: Path::new(kernel::DEFAULT_DIRECTORY),
+        state: Path::new(records::DEFAULT_DIRECTORY),
+        control_socket: Path::new(CONTROL),
+        docker_exec_root: Path::new(EXEC_ROOT),
+    };
+    let settings = Settings::new(&docker, &paths);
     match *depth {
         "free" => {}
         "entered" => drop(sandbox::enter(settings)?),
@@ -107,7 +116,7 @@ fn connecting(outcomes: &mut Outcomes, proxy: net::SocketAddr, other: net::Socke
 }
 
 fn write_record() -> io::Result<()> {
-    let directory = PathBuf::from(STATE).join("records");
+    let directory = PathBuf::from(records::DEFAULT_DIRECTORY).join("records");
     fs::create_dir(&directory)?;
     fs::write(directory.join("new"), "record")?;
     fs::rename(directory.join("new"), directory.join("record"))?;

@@ -21,5 +21,6 @@ mod privilege;
 mod quarantine;
 mod residue;
 mod scene;
+mod service;
 mod starting;
 mod strict;
