@@ -4,8 +4,7 @@
 use std::ffi::{c_int, c_long};
 use std::process;
 
-#[expect(clippy::wildcard_imports, reason = "a hundred names of one kind")]
-use nix::libc::*;
+use nix::libc;
 
 /// A call that is allowed only with these arguments; all of them must be so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,107 +25,107 @@ pub(super) struct Argument {
 /// Allowed with any argument, on every machine.
 pub(super) const EVERYWHERE: &[c_long] = &[
     // Files. Which ones is for Landlock to say.
-    SYS_close,
-    SYS_faccessat,
-    SYS_fdatasync,
-    SYS_flock,
-    SYS_fstat,
-    SYS_fstatfs,
-    SYS_fsync,
-    SYS_ftruncate,
-    SYS_getdents64,
-    SYS_lseek,
-    SYS_mkdirat,
-    SYS_newfstatat,
-    SYS_openat,
-    SYS_openat2,
-    SYS_pread64,
-    SYS_pwrite64,
-    SYS_read,
-    SYS_readlinkat,
-    SYS_readv,
-    SYS_renameat,
-    SYS_renameat2,
-    SYS_statfs,
-    SYS_statx,
-    SYS_symlinkat,
-    SYS_unlinkat,
-    SYS_write,
-    SYS_writev,
+    libc::SYS_close,
+    libc::SYS_faccessat,
+    libc::SYS_fdatasync,
+    libc::SYS_flock,
+    libc::SYS_fstat,
+    libc::SYS_fstatfs,
+    libc::SYS_fsync,
+    libc::SYS_ftruncate,
+    libc::SYS_getdents64,
+    libc::SYS_lseek,
+    libc::SYS_mkdirat,
+    libc::SYS_newfstatat,
+    libc::SYS_openat,
+    libc::SYS_openat2,
+    libc::SYS_pread64,
+    libc::SYS_pwrite64,
+    libc::SYS_read,
+    libc::SYS_readlinkat,
+    libc::SYS_readv,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    libc::SYS_statfs,
+    libc::SYS_statx,
+    libc::SYS_symlinkat,
+    libc::SYS_unlinkat,
+    libc::SYS_write,
+    libc::SYS_writev,
     // Sockets; socket itself is below.
-    SYS_accept4,
-    SYS_bind,
-    SYS_connect,
-    SYS_getpeername,
-    SYS_getsockname,
-    SYS_getsockopt,
-    SYS_recvfrom,
-    SYS_recvmsg,
-    SYS_sendmmsg,
-    SYS_sendmsg,
-    SYS_sendto,
-    SYS_setsockopt,
-    SYS_shutdown,
+    libc::SYS_accept4,
+    libc::SYS_bind,
+    libc::SYS_connect,
+    libc::SYS_getpeername,
+    libc::SYS_getsockname,
+    libc::SYS_getsockopt,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_sendmsg,
+    libc::SYS_sendto,
+    libc::SYS_setsockopt,
+    libc::SYS_shutdown,
     // Waiting.
-    SYS_clock_gettime,
-    SYS_clock_nanosleep,
-    SYS_epoll_create1,
-    SYS_epoll_ctl,
-    SYS_epoll_pwait,
-    SYS_eventfd2,
-    SYS_futex,
-    SYS_gettimeofday,
-    SYS_nanosleep,
-    SYS_ppoll,
-    SYS_restart_syscall,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_eventfd2,
+    libc::SYS_futex,
+    libc::SYS_gettimeofday,
+    libc::SYS_nanosleep,
+    libc::SYS_ppoll,
+    libc::SYS_restart_syscall,
     // Memory; mmap and mprotect are below.
-    SYS_brk,
-    SYS_madvise,
-    SYS_membarrier,
-    SYS_mremap,
-    SYS_munmap,
+    libc::SYS_brk,
+    libc::SYS_madvise,
+    libc::SYS_membarrier,
+    libc::SYS_mremap,
+    libc::SYS_munmap,
     // Threads and signals; clone is below.
-    SYS_exit,
-    SYS_exit_group,
-    SYS_getegid,
-    SYS_geteuid,
-    SYS_getgid,
-    SYS_getpid,
-    SYS_gettid,
-    SYS_getuid,
-    SYS_rseq,
-    SYS_rt_sigaction,
-    SYS_rt_sigprocmask,
-    SYS_rt_sigreturn,
-    SYS_sched_getaffinity,
-    SYS_sched_yield,
-    SYS_set_robust_list,
-    SYS_sigaltstack,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_getegid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_getuid,
+    libc::SYS_rseq,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_sched_yield,
+    libc::SYS_set_robust_list,
+    libc::SYS_sigaltstack,
     // A process is held, not acted on: nothing that takes a pidfd is here.
-    SYS_pidfd_open,
+    libc::SYS_pidfd_open,
     // What kernel this is, and randomness.
-    SYS_getrandom,
-    SYS_uname,
+    libc::SYS_getrandom,
+    libc::SYS_uname,
     // The other filter answers.
-    SYS_clone3,
+    libc::SYS_clone3,
 ];
 
 /// Older calls that this machine still has, which the C library or `std` prefer.
 #[cfg(target_arch = "x86_64")]
 pub(super) const OF_THIS_MACHINE: &[c_long] = &[
-    SYS_access,
-    SYS_epoll_wait,
-    SYS_lstat,
-    SYS_mkdir,
-    SYS_open,
-    SYS_poll,
-    SYS_readlink,
-    SYS_rename,
-    SYS_rmdir,
-    SYS_stat,
-    SYS_symlink,
-    SYS_time,
-    SYS_unlink,
+    libc::SYS_access,
+    libc::SYS_epoll_wait,
+    libc::SYS_lstat,
+    libc::SYS_mkdir,
+    libc::SYS_open,
+    libc::SYS_poll,
+    libc::SYS_readlink,
+    libc::SYS_rename,
+    libc::SYS_rmdir,
+    libc::SYS_stat,
+    libc::SYS_symlink,
+    libc::SYS_time,
+    libc::SYS_unlink,
 ];
 
 /// Older calls that this machine still has: none.
@@ -164,19 +163,20 @@ const BPF: &[u64] = &[
 const IOCTL: &[u64] = &[0x5401, 0x5421, 0x8933, 0xb703];
 
 /// Of `fcntl`: flags of descriptors and files, and another descriptor for the same file.
-const FCNTL: &[c_int] = &[F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL];
+const FCNTL: &[c_int] =
+    &[libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL];
 
 /// Netlink families: links and qdiscs, and nftables.
-const NETLINK: &[c_int] = &[NETLINK_ROUTE, NETLINK_NETFILTER];
+const NETLINK: &[c_int] = &[libc::NETLINK_ROUTE, libc::NETLINK_NETFILTER];
 
 /// What `clone` must not make with a thread.
-const NAMESPACES: c_int = CLONE_NEWCGROUP
-    | CLONE_NEWIPC
-    | CLONE_NEWNET
-    | CLONE_NEWNS
-    | CLONE_NEWPID
-    | CLONE_NEWUSER
-    | CLONE_NEWUTS;
+const NAMESPACES: c_int = libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWUTS;
 
 /// The calls whose arguments matter.
 pub(super) fn with_arguments(internet: bool) -> Vec<Call> {
@@ -185,38 +185,39 @@ pub(super) fn with_arguments(internet: bool) -> Vec<Call> {
         calls.push(Call { number, arguments: arguments.to_vec() });
     };
     for command in BPF {
-        allow(SYS_bpf, &[is(0, *command)]);
+        allow(libc::SYS_bpf, &[is(0, *command)]);
     }
     for request in IOCTL {
-        allow(SYS_ioctl, &[is(1, *request)]);
+        allow(libc::SYS_ioctl, &[is(1, *request)]);
     }
     for command in FCNTL {
-        allow(SYS_fcntl, &[is(1, bits(*command))]);
+        allow(libc::SYS_fcntl, &[is(1, bits(*command))]);
     }
 
     // Memory is never executed that was not when the process started.
-    allow(SYS_mmap, &[none_of(2, PROT_EXEC)]);
-    allow(SYS_mprotect, &[none_of(2, PROT_EXEC)]);
+    allow(libc::SYS_mmap, &[none_of(2, libc::PROT_EXEC)]);
+    allow(libc::SYS_mprotect, &[none_of(2, libc::PROT_EXEC)]);
     // Threads, and no processes.
-    let thread = Argument { mask: bits(CLONE_THREAD | NAMESPACES), ..is(0, bits(CLONE_THREAD)) };
-    allow(SYS_clone, &[thread]);
-    allow(SYS_prctl, &[is(0, bits(PR_SET_NAME))]);
+    let thread =
+        Argument { mask: bits(libc::CLONE_THREAD | NAMESPACES), ..is(0, bits(libc::CLONE_THREAD)) };
+    allow(libc::SYS_clone, &[thread]);
+    allow(libc::SYS_prctl, &[is(0, bits(libc::PR_SET_NAME))]);
     // Limits are read and not set.
-    allow(SYS_prlimit64, &[Argument { index: 2, mask: u64::MAX, value: 0 }]);
+    allow(libc::SYS_prlimit64, &[Argument { index: 2, mask: u64::MAX, value: 0 }]);
     // To abort is to send oneself a signal.
-    allow(SYS_tgkill, &[is(0, process::id().into())]);
+    allow(libc::SYS_tgkill, &[is(0, process::id().into())]);
 
-    allow(SYS_socket, &[is(0, bits(AF_UNIX))]);
-    allow(SYS_socketpair, &[is(0, bits(AF_UNIX))]);
+    allow(libc::SYS_socket, &[is(0, bits(libc::AF_UNIX))]);
+    allow(libc::SYS_socketpair, &[is(0, bits(libc::AF_UNIX))]);
     for family in NETLINK {
-        allow(SYS_socket, &[is(0, bits(AF_NETLINK)), is(2, bits(*family))]);
+        allow(libc::SYS_socket, &[is(0, bits(libc::AF_NETLINK)), is(2, bits(*family))]);
     }
     if internet {
         // UDP is for looking the name up.
-        for kind in [SOCK_STREAM, SOCK_DGRAM] {
+        for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM] {
             let kind = Argument { mask: 0xf, ..is(1, bits(kind)) };
-            allow(SYS_socket, &[is(0, bits(AF_INET)), kind]);
-            allow(SYS_socket, &[is(0, bits(AF_INET6)), kind]);
+            allow(libc::SYS_socket, &[is(0, bits(libc::AF_INET)), kind]);
+            allow(libc::SYS_socket, &[is(0, bits(libc::AF_INET6)), kind]);
         }
     }
     calls
