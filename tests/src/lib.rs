@@ -28,6 +28,7 @@ mod logs;
 mod machine;
 pub mod privilege;
 mod process;
+pub mod proxy;
 pub mod traffic;
 mod veth;
 mod wait;

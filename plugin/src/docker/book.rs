@@ -108,22 +108,20 @@ impl Book {
     }
 
     /// The running containers that are to be described: those with labels of ours, and those whose
-    /// network they share, or all; if they are not, or may have changed.
+    /// network such a one shares or will share once it is started, or all; if they are not, or may
+    /// have changed.
     pub(super) fn to_describe(&self, everyone: bool) -> BTreeSet<String> {
-        let alive = self.listed.values().filter(|one| one.alive);
-        let ids = alive.filter(|one| everyone || !one.labels.is_empty());
-        let mut wanted: BTreeSet<String> = ids.map(|one| one.id.clone()).collect();
-        let mut follow: Vec<String> = wanted.iter().cloned().collect();
-        while let Some(id) = follow.pop() {
-            let host = self.listed.get(&id).and_then(|one| self.host_of(one));
-            if let Some(host) = host.filter(|host| host.alive)
-                && wanted.insert(host.id.clone())
-            {
-                follow.push(host.id.clone());
+        let matters = |one: &&Listed| everyone || !one.labels.is_empty();
+        let mut wanted = BTreeSet::new();
+        let mut follow: Vec<&Listed> = self.listed.values().filter(matters).collect();
+        while let Some(one) = follow.pop() {
+            if wanted.insert(one.id.as_str()) {
+                follow.extend(self.host_of(one));
             }
         }
-        wanted.retain(|id| self.is_doubtful(id));
-        wanted
+        let alive = |id: &&str| self.listed.get(*id).is_some_and(|one| one.alive);
+        let doubtful = wanted.into_iter().filter(alive).filter(|id| self.is_doubtful(id));
+        doubtful.map(str::to_owned).collect()
     }
 
     /// Notes that a container is being described: what happens from now on is news.

@@ -4,6 +4,7 @@
 //! the socket is `/run/docker.sock` and `docker` needs no options.
 
 mod address;
+mod api;
 mod containers;
 mod gate;
 mod server;

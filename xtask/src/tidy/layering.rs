@@ -49,9 +49,8 @@ fn violations(found: Vec<(String, usize)>, what: &str) -> Vec<Violation> {
 
 /// Only one module talks to the engine's API.
 pub(super) fn bollard_is_named_in_docker_alone(tree: &Tree) -> Vec<Violation> {
-    let allowed = ["plugin/src/docker", "netns/src/docker"];
-    let found = naming(tree, "bollard", |path| !allowed.iter().any(|module| within(path, module)));
-    violations(found, "names bollard: go through plugin/src/docker (netns/src/docker in netns)")
+    let found = naming(tree, "bollard", |path| !within(path, "netns/src/docker"));
+    violations(found, "names bollard: go through netns/src/docker (plugin/src/docker in plugin)")
 }
 
 /// Only one module of the daemon touches kernel objects.
@@ -163,7 +162,7 @@ mod tests {
     fn bollard_outside_of_docker_is_found() {
         let rule = bollard_is_named_in_docker_alone;
         check(rule, "plugin/src/engine.rs", "use bollard::Docker;", true);
-        check(rule, "plugin/src/docker/mod.rs", "use bollard::Docker;", false);
+        check(rule, "plugin/src/docker/mod.rs", "use bollard::Docker;", true);
         check(rule, "netns/src/docker.rs", "use bollard::Docker;", false);
         check(rule, "netns/src/dockerish.rs", "use bollard::Docker;", true);
         check(rule, "plugin/src/engine.rs", "// not bollard", false);
