@@ -237,3 +237,118 @@ fn life(description: &Description) -> Life {
         Life::Unplaced
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper::StatusCode;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::docker::error::AskError;
+
+    fn listed(list: Value) -> Vec<Listed> {
+        serde_json::from_value(list).unwrap()
+    }
+
+    fn network(id: &str, endpoints: Value) -> Network {
+        let network =
+            json!({ "Id": id.repeat(16), "Name": id, "Driver": "bridge", "Containers": endpoints });
+        serde_json::from_value(network).unwrap()
+    }
+
+    fn gathered(list: Value, networks: Vec<Inspected>) -> Gathered {
+        Gathered { containers: listed(list), networks, strangers: HashSet::new() }
+    }
+
+    fn web(state: &str) -> Value {
+        json!([{ "Id": "web", "State": state, "Labels": { "tc.policy": "log" } }])
+    }
+
+    fn described(id: &str) -> Option<Description> {
+        let json = json!({ "Id": id, "State": { "Status": "running", "Pid": 7 } });
+        Some(serde_json::from_value(json).unwrap())
+    }
+
+    #[test]
+    fn a_snapshot_is_as_old_as_the_oldest_answer_in_it() {
+        let mut book = Book::default();
+        let on = |network| Inspected::Known(network);
+        let (one, two) = (network("1", json!({})), network("2", json!({ "web": {} })));
+        book.take(gathered(web("running"), vec![on(one.clone()), on(two.clone())]), 5);
+        assert_eq!(book.snapshot().as_of, 5);
+        let refused = || AskError::refused("x", StatusCode::INTERNAL_SERVER_ERROR, b"");
+        let unchanged = Inspected::Unchanged(two.id.clone(), refused());
+        book.take(gathered(web("running"), vec![on(one.clone()), unchanged]), 6);
+        let snapshot = book.snapshot();
+        assert_eq!(snapshot.as_of, 5, "who is on the second network was told then");
+        assert_eq!(snapshot.containers[0].endpoints.len(), 1, "and is remembered");
+        let untold = Inspected::Untold(network("3", json!(null)), refused());
+        book.take(gathered(web("running"), vec![on(one), on(two), untold]), 7);
+        assert_eq!(book.snapshot().as_of, 0, "nobody ever told who is on the third");
+    }
+
+    #[test]
+    fn endpoints_of_no_container_are_others_only_when_that_is_known() {
+        let mut book = Book::default();
+        let endpoints = json!({
+            "web": { "MacAddress": "02:00:00:00:00:01" },
+            "build": { "MacAddress": "02:00:00:00:00:02" },
+            "young": { "MacAddress": "02:00:00:00:00:03" },
+            "ep-4": { "MacAddress": "02:00:00:00:00:04" },
+        });
+        let strangers = HashSet::from(["build".to_owned()]);
+        let networks = vec![Inspected::Known(network("1", endpoints))];
+        book.take(Gathered { containers: listed(web("running")), networks, strangers }, 1);
+        let snapshot = book.snapshot();
+        let macs = |endpoints: &[Endpoint]| {
+            endpoints.iter().map(|one| one.mac.unwrap().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(macs(&snapshot.containers[0].endpoints), ["02:00:00:00:00:01"]);
+        assert_eq!(macs(&snapshot.others), ["02:00:00:00:00:02"]);
+        assert_eq!(snapshot.bridges, ["br-111111111111"]);
+    }
+
+    #[test]
+    fn who_was_started_again_is_described_again_without_any_event() {
+        let mut book = Book::default();
+        let on = |endpoint: &str| {
+            let endpoints = json!({ "web": { "EndpointID": endpoint } });
+            vec![Inspected::Known(network("1", endpoints))]
+        };
+        let wanted = BTreeSet::from(["web".to_owned()]);
+        assert!(book.take(gathered(web("running"), on("e1")), 1));
+        assert_eq!(book.to_describe(false), wanted);
+        book.describe("web".to_owned(), described("web"));
+        assert!(!book.take(gathered(web("running"), on("e1")), 2), "nothing changed");
+        assert!(book.to_describe(false).is_empty());
+        assert!(book.take(gathered(web("running"), on("e2")), 3));
+        assert_eq!(book.to_describe(false), wanted);
+        book.describe("web".to_owned(), described("web"));
+        book.note(Hint::Container("web".to_owned()));
+        assert_eq!(book.to_describe(false), wanted, "an event told of it");
+        book.asking("web");
+        assert!(book.to_describe(false).is_empty(), "it is being asked about");
+        book.unanswered("web".to_owned());
+        assert_eq!(book.to_describe(false), wanted, "and asked about again");
+        book.take(gathered(web("exited"), on("e2")), 4);
+        assert!(book.to_describe(true).is_empty(), "what does not run is not inspected");
+        assert_eq!(book.snapshot().containers[0].life, Life::Down);
+    }
+
+    #[test]
+    fn those_whose_network_is_shared_are_described_too() {
+        let mode = |other: &str| json!({ "NetworkMode": format!("container:{other}") });
+        let labels = json!({ "xdp.policy": "log" });
+        let list = json!([
+            { "Id": "a", "State": "created", "Labels": labels, "HostConfig": mode("b") },
+            { "Id": "b", "State": "running", "HostConfig": mode("see") },
+            { "Id": "c", "State": "running", "Names": ["/see"], "HostConfig": mode("b") },
+            { "Id": "d", "State": "running" },
+        ]);
+        let mut book = Book::default();
+        book.take(gathered(list, Vec::new()), 1);
+        let ids = |wanted: BTreeSet<String>| wanted.into_iter().collect::<Vec<_>>();
+        assert_eq!(ids(book.to_describe(false)), ["b", "c"]);
+        assert_eq!(ids(book.to_describe(true)), ["b", "c", "d"]);
+    }
+}

@@ -21,9 +21,12 @@ pub(super) enum AskError {
         #[source]
         source: io::Error,
     },
-    /// It is a Docker that is too old, or no Docker.
+    /// It is too old.
     #[error("Docker speaks API {found}, and {OLDEST_API} or later is needed: upgrade Docker")]
     TooOld { found: String },
+    /// It is something else.
+    #[error("Docker tells no version of its API: is it Docker?")]
+    NoVersion,
     /// It answered with an error.
     #[error("{what}: Docker answered {status}{}", message.as_deref().unwrap_or_default())]
     Refused { what: &'static str, status: StatusCode, message: Option<String> },

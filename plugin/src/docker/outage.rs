@@ -5,12 +5,14 @@ use std::time::Duration;
 
 /// The first wait, and the longest: each is twice the one before.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// A connection that held for so long was a good one.
-const HELD: Duration = Duration::from_secs(10);
+/// After a connection that held for so long, waits begin anew.
+const HELD: Duration = Duration::from_secs(1);
+/// After a connection that held for so long, reasons are news again.
+const FORGOTTEN: Duration = Duration::from_mins(1);
 /// Reasons that are remembered: Docker's words are in them, so there may be any number.
 const REMEMBERED: usize = 64;
 
-/// The failures since the last good connection.
+/// The failures since connections held.
 #[derive(Debug, Default)]
 pub(super) struct Outage {
     wait: Option<Duration>,
@@ -21,9 +23,9 @@ impl Outage {
     /// Takes the reason for a connection's end, which held for `held`; whether it is news.
     pub(super) fn failed(&mut self, reason: &str, held: Duration) -> bool {
         if held >= HELD {
-            *self = Self::default();
+            self.wait = None;
         }
-        if self.told.len() >= REMEMBERED {
+        if held >= FORGOTTEN || self.told.len() >= REMEMBERED {
             self.told.clear();
         }
         self.told.insert(reason.to_owned())
@@ -51,15 +53,23 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_is_news_once_until_a_connection_held() {
+    fn waits_begin_anew_after_a_connection_that_held() {
+        let mut outage = Outage::default();
+        let first = outage.wait();
+        outage.failed("refused", Duration::ZERO);
+        assert!(outage.wait() > first, "it did not hold");
+        outage.failed("refused", HELD);
+        assert_eq!(outage.wait(), first);
+    }
+
+    #[test]
+    fn a_reason_is_news_once_until_a_connection_held_for_long() {
         let mut outage = Outage::default();
         assert!(outage.failed("refused", Duration::ZERO));
         assert!(!outage.failed("refused", Duration::ZERO));
         assert!(outage.failed("no socket", Duration::ZERO));
-        assert!(!outage.failed("refused", Duration::from_secs(1)), "it did not hold");
-        let long = (outage.wait(), outage.wait()).1;
-        assert!(outage.failed("refused", HELD));
-        assert!(outage.wait() < long, "and waits begin anew");
+        assert!(!outage.failed("refused", HELD), "that was not long");
+        assert!(outage.failed("refused", FORGOTTEN));
     }
 
     #[test]

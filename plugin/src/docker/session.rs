@@ -79,6 +79,9 @@ pub(super) async fn run(endpoint: &Endpoint, look: &Look, engine: &mpsc::Sender<
 
 async fn begin(client: &Client, since: SystemTime) -> Result<(String, Stream), AskError> {
     let Version { api } = client.ask(&Question::version()).await?;
+    if api.is_empty() {
+        return Err(AskError::NoVersion);
+    }
     if !is_new_enough(&api) {
         return Err(AskError::TooOld { found: ebpf_netns::text::printable(&api).to_string() });
     }
