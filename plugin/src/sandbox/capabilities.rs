@@ -17,13 +17,11 @@ use super::SandboxError;
 
 /// The first kernel with `CAP_BPF`, which was a part of `CAP_SYS_ADMIN` before.
 const BPF_SINCE: Release = (5, 8);
-/// The first kernel that verifies XDP programs without `CAP_PERFMON`.
-const XDP_WITHOUT_PERFMON_SINCE: Release = (5, 18);
+/// The first kernel that verifies the programs without `CAP_PERFMON`.
+const WITHOUT_PERFMON_SINCE: Release = (6, 8);
 /// What a kernel may ask for that has `CAP_BPF`: a unit that is made for all of them grants this.
 const GRANTED_FOR_ANY: CapabilitySet =
     CapabilitySet::BPF.union(CapabilitySet::NET_ADMIN).union(CapabilitySet::PERFMON);
-/// Whether the committed kernel programs need `CAP_PERFMON` on every kernel.
-const OBJECTS_NEED_PERFMON: bool = true;
 
 /// Major and minor version of a kernel.
 type Release = (u32, u32);
@@ -78,7 +76,7 @@ fn needed(kernel: Release) -> CapabilitySet {
         return CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN;
     }
     let needed = CapabilitySet::BPF | CapabilitySet::NET_ADMIN;
-    if OBJECTS_NEED_PERFMON || kernel < XDP_WITHOUT_PERFMON_SINCE {
+    if kernel < WITHOUT_PERFMON_SINCE {
         return needed | CapabilitySet::PERFMON;
     }
     needed
@@ -135,16 +133,15 @@ mod tests {
     fn each_kernel_leaves_what_it_needs_and_no_more() {
         let old = CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN;
         let with_perfmon = CapabilitySet::BPF | CapabilitySet::NET_ADMIN | CapabilitySet::PERFMON;
-        let new =
-            if OBJECTS_NEED_PERFMON { with_perfmon } else { with_perfmon - CapabilitySet::PERFMON };
+        let new = with_perfmon - CapabilitySet::PERFMON;
         for (release, expected) in [
             ("5.4.0-150-generic", old),
             ("5.7.19", old),
             ("5.8.0", with_perfmon),
             ("5.10.0-28-amd64", with_perfmon),
             ("5.15.167.4-microsoft-standard-WSL2", with_perfmon),
-            ("5.18.0", new),
-            ("6.1.0-13-amd64", new),
+            ("6.1.0-13-amd64", with_perfmon),
+            ("6.8.0", new),
             ("6.18-rc1", new),
         ] {
             let kernel = parse(release).expect(release);

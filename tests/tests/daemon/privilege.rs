@@ -16,10 +16,8 @@ use crate::scene::{Scene, wait_state};
 const EPERM: i32 = 1;
 const EACCES: i32 = 13;
 
-/// `CAP_PERFMON`, as long as the kernel programs need it.
-const PERFMON: u64 = 1 << 38;
 /// What a daemon has, with `CAP_NET_ADMIN` and `CAP_BPF`.
-const KEPT: u64 = 1 << 12 | 1 << 39 | PERFMON;
+const KEPT: u64 = 1 << 12 | 1 << 39;
 
 /// What came of each attempt: nothing, or the error's number.
 type Outcomes = BTreeMap<String, Option<i32>>;
@@ -129,13 +127,9 @@ fn t25_what_the_daemon_must_not_do_is_denied_in_its_sandbox_and_possible_outside
         let work = |what: &str| {
             what.starts_with("may ") || (way == "tcp" && what == "connect to Docker's port")
         };
-        let (work, mut harm): (Outcomes, Outcomes) =
+        let (work, harm): (Outcomes, Outcomes) =
             outcomes.into_iter().partition(|(what, _)| work(what));
         assert!(work.len() > 5 && harm.len() > 15, "{depth}, {way}: everything is tried");
-        if KEPT & PERFMON != 0 {
-            // Since Linux 6.13 that is enough to read the memory of others.
-            harm.remove("read another's environment");
-        }
         let prevented: Outcomes =
             work.into_iter().filter(|(_, outcome)| outcome.is_some()).collect();
         assert!(prevented.is_empty(), "{depth}, {way}: the daemon's work is denied: {prevented:?}");
