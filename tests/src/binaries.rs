@@ -18,6 +18,8 @@ pub enum Binary {
     Netns,
     /// `ebpf-netns-plugin`: the daemon.
     Plugin,
+    /// `ebpf-netns-runtime`: the OCI runtime.
+    Runtime,
     /// `ebpf-netns-probe`: this crate's sender and receiver of test traffic.
     Probe,
     /// `ebpf-netns-confined`: this crate's process in the daemon's sandbox.
@@ -29,6 +31,7 @@ impl Binary {
         match self {
             Self::Netns => "ebpf-netns",
             Self::Plugin => "ebpf-netns-plugin",
+            Self::Runtime => "ebpf-netns-runtime",
             Self::Probe => "ebpf-netns-probe",
             Self::Confined => "ebpf-netns-confined",
         }
@@ -52,7 +55,7 @@ pub fn path(binary: Binary) -> Result<PathBuf> {
     static PRODUCT_BUILT: OnceLock<Result<(), String>> = OnceLock::new();
     static PROBE_BUILT: OnceLock<Result<(), String>> = OnceLock::new();
     let (built, packages) = match binary {
-        Binary::Netns | Binary::Plugin => (&PRODUCT_BUILT, PRODUCT),
+        Binary::Netns | Binary::Plugin | Binary::Runtime => (&PRODUCT_BUILT, PRODUCT),
         Binary::Probe | Binary::Confined => (&PROBE_BUILT, PROBE),
     };
     built

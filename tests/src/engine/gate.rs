@@ -73,7 +73,9 @@ impl Gate {
         fs::remove_file(self.opened()).context("close the gate")
     }
 
-    pub(super) fn runtime(&self) -> PathBuf {
+    /// The runtime that waits, for whoever starts it otherwise than by its name in the engine.
+    #[must_use]
+    pub fn runtime(&self) -> PathBuf {
         self.file("runtime")
     }
 

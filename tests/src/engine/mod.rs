@@ -5,6 +5,7 @@
 
 mod address;
 mod api;
+mod configuration;
 mod containers;
 mod gate;
 mod server;
@@ -78,6 +79,7 @@ impl Engine {
     pub fn start_with(options: EngineOptions) -> Result<Self> {
         let machine = Machine::start()?;
         let gate = Gate::new(&machine)?;
+        configuration::write(&machine, &gate)?;
         let docker = docker_program()?;
         let docker_host = DOCKER_HOST.to_owned();
         let engine = Self { server: Mutex::default(), machine, options, gate, docker, docker_host };
@@ -193,7 +195,7 @@ impl Engine {
     /// When it does not end, or does not start.
     pub fn restart(&self) -> Result<()> {
         self.stop()?;
-        let server = Server::start(&self.machine, &self.gate, &self.options.flags)?;
+        let server = Server::start(&self.machine, &self.options.flags)?;
         *self.server() = Some(server);
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! The `dockerd` process: its arguments, its log, and when it is ready.
 
 use std::{
-    fs,
     io::{Read as _, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -11,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 
-use super::{FIXED_CIDR_V6, GATED_RUNTIME, Gate};
+use super::{FIXED_CIDR_V6, configuration};
 use crate::{
     logs,
     machine::Machine,
@@ -28,16 +27,11 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts `dockerd` and waits until it answers.
-    pub(super) fn start(machine: &Machine, gate: &Gate, flags: &[String]) -> Result<Self> {
-        let configuration = machine.directory().join("daemon.json");
-        let runtimes = serde_json::json!({
-            "runtimes": { GATED_RUNTIME: { "path": gate.runtime() } },
-        });
-        fs::write(&configuration, runtimes.to_string())?;
+    pub(super) fn start(machine: &Machine, flags: &[String]) -> Result<Self> {
         let mut command = machine.command("dockerd");
         command
             .arg("--config-file")
-            .arg(&configuration)
+            .arg(configuration::path(machine))
             // A cgroup of its own, so that what is left can be told from others' and removed.
             .arg(format!("--cgroup-parent=/{}", machine.name()))
             .arg("--exec-opt=native.cgroupdriver=cgroupfs")
