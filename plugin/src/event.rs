@@ -5,6 +5,7 @@ use plugin_common::abi::PacketRecord;
 use tokio::sync::oneshot;
 
 use crate::facts::Snapshot;
+use crate::start::StartAsked;
 use crate::status::Status;
 
 /// What a source has to tell.
@@ -18,6 +19,8 @@ pub enum Event {
     Packet(PacketRecord),
     /// Somebody wants to know.
     Status(oneshot::Sender<Status>),
+    /// A container is about to start, and its runtime asks whether it may.
+    Start(StartAsked),
     /// Time has passed: what failed is tried again.
     Tick,
     /// End.

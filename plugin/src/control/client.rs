@@ -5,15 +5,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ebpf_netns::exit;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
+use hyper::header::{HOST, HeaderValue};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::STATUS_PATH;
+use super::{MAY_START_PATH, STATUS_PATH};
+use crate::start::{Question, Verdict};
 use crate::status::Status;
 
 /// How long an answer may take.
@@ -50,12 +53,12 @@ pub enum ClientError {
         source: io::Error,
     },
     /// It did not answer in time.
-    #[error("the daemon did not answer within {} seconds: look at its log", ANSWER.as_secs())]
-    Timeout,
+    #[error("the daemon did not answer within {} ms: look at its log", .0.as_millis())]
+    Timeout(Duration),
     /// It answered with an error.
     #[error("the daemon answered {0}: look at its log")]
     Answer(StatusCode),
-    /// It broke off, or what it sent is not a status.
+    /// It broke off, or what it sent is not an answer.
     #[error("the daemon's answer makes no sense: is it of another version?")]
     Senseless(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -66,7 +69,7 @@ impl ClientError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::NotPermitted { .. } => exit::NOT_PERMITTED,
-            Self::NotRunning { .. } | Self::Connect { .. } | Self::Timeout => exit::UNAVAILABLE,
+            Self::NotRunning { .. } | Self::Connect { .. } | Self::Timeout(_) => exit::UNAVAILABLE,
             Self::Answer(_) | Self::Senseless(_) => exit::FAILED,
         }
     }
@@ -78,26 +81,51 @@ impl ClientError {
 ///
 /// When there is none, or it gives no answer.
 pub async fn status(socket: &Path) -> Result<Status, ClientError> {
-    timeout(ANSWER, ask(socket)).await.unwrap_or(Err(ClientError::Timeout))
+    let request = Request::get(STATUS_PATH).body(Full::default());
+    within(ANSWER, ask(socket, request)).await
 }
 
-async fn ask(socket: &Path) -> Result<Status, ClientError> {
-    let stream = UnixStream::connect(socket).await.map_err(|source| {
-        let path = socket.to_path_buf();
-        match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                ClientError::NotRunning { path }
-            }
-            io::ErrorKind::PermissionDenied => ClientError::NotPermitted { path },
-            _ => ClientError::Connect { path, source },
-        }
-    })?;
+/// Asks the daemon at this socket whether a container may start. `deadline` is when an answer comes
+/// too late, whatever the daemon does.
+///
+/// # Errors
+///
+/// When there is no daemon, or it gives no answer.
+pub async fn may_start(
+    socket: &Path,
+    container: &str,
+    deadline: Instant,
+) -> Result<Verdict, ClientError> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    // The daemon, which knows what it waits for, is to have the last word before the deadline.
+    let patience = left.saturating_sub(left / 10);
+    let question = Question {
+        container: container.to_owned(),
+        patience_ms: patience.as_millis().try_into().unwrap_or(u64::MAX),
+    };
+    let question = serde_json::to_vec(&question).map_err(senseless)?;
+    let request = Request::post(MAY_START_PATH)
+        .header("content-type", "application/json")
+        .body(Full::from(question));
+    within(left, ask(socket, request)).await
+}
+
+async fn within<T>(
+    patience: Duration,
+    answer: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ClientError> {
+    timeout(patience, answer).await.unwrap_or(Err(ClientError::Timeout(patience)))
+}
+
+async fn ask<T: DeserializeOwned>(
+    socket: &Path,
+    request: Result<Request<Full<Bytes>>, hyper::http::Error>,
+) -> Result<T, ClientError> {
+    let mut request = request.map_err(senseless)?;
+    request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
+    let stream = connect(socket).await?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(senseless)?;
-    let request = Request::get(STATUS_PATH)
-        .header("host", "localhost")
-        .body(Empty::<Bytes>::new())
-        .map_err(senseless)?;
     let exchange = async {
         let response = sender.send_request(request).await.map_err(senseless)?;
         let status = response.status();
@@ -113,6 +141,19 @@ async fn ask(socket: &Path) -> Result<Status, ClientError> {
         answer = exchange => answer,
         Err(error) = connection => Err(senseless(error)),
     }
+}
+
+async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
+    UnixStream::connect(socket).await.map_err(|source| {
+        let path = socket.to_path_buf();
+        match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                ClientError::NotRunning { path }
+            }
+            io::ErrorKind::PermissionDenied => ClientError::NotPermitted { path },
+            _ => ClientError::Connect { path, source },
+        }
+    })
 }
 
 fn senseless(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClientError {

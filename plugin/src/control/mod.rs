@@ -3,7 +3,7 @@
 mod client;
 mod server;
 
-pub use self::client::{ClientError, status};
+pub use self::client::{ClientError, may_start, status};
 pub use self::server::{Control, ServerError, bind, serve};
 
 /// Where the daemon listens unless it is told otherwise.
@@ -11,3 +11,6 @@ pub const DEFAULT_SOCKET: &str = "/run/ebpf-netns/control.sock";
 
 /// The path of the status document.
 const STATUS_PATH: &str = "/v1/status";
+
+/// The path of the question whether a container may start.
+const MAY_START_PATH: &str = "/v1/may-start";

@@ -10,13 +10,14 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::UnixListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::STATUS_PATH;
+use super::{MAY_START_PATH, STATUS_PATH};
 use crate::event::Event;
+use crate::start::{Question, StartAsked, Verdict};
 
 /// How long the engine may take to answer: an attachment takes it milliseconds.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -108,7 +109,10 @@ pub fn bind(path: &Path) -> Result<Control, ServerError> {
 pub async fn serve(control: Control, engine: mpsc::Sender<Event>) -> io::Result<()> {
     let Control { listener, path, _lock } = control;
     let _remove = RemoveOnDrop(path);
-    let router = axum::Router::new().route(STATUS_PATH, get(answer)).with_state(engine);
+    let router = axum::Router::new()
+        .route(STATUS_PATH, get(answer))
+        .route(MAY_START_PATH, post(may_start))
+        .with_state(engine);
     axum::serve(listener, router).await
 }
 
@@ -119,6 +123,26 @@ async fn answer(State(engine): State<mpsc::Sender<Event>>) -> Response {
         Ok(Ok(status)) if asked => Json(status).into_response(),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "the engine does not answer").into_response(),
     }
+}
+
+/// Answers as soon as there is a final verdict, and else with the last one when the asker's patience
+/// ends. When the asker goes away first, so does this, and with it the engine's interest.
+async fn may_start(
+    State(engine): State<mpsc::Sender<Event>>,
+    Json(question): Json<Question>,
+) -> Json<Verdict> {
+    let Question { container: id, patience_ms } = question;
+    let busy = "the daemon is busy and has not looked at it yet".to_owned();
+    let (reply, mut verdict) = watch::channel(Verdict::Undecided { reason: busy });
+    let decided = async {
+        if engine.send(Event::Start(StartAsked { id, reply })).await.is_ok() {
+            // An engine that ends says nothing more: the last word stands.
+            verdict.wait_for(Verdict::is_final).await.ok();
+        }
+    };
+    timeout(Duration::from_millis(patience_ms), decided).await.ok();
+    let last = verdict.borrow().clone();
+    Json(last)
 }
 
 struct RemoveOnDrop(PathBuf);

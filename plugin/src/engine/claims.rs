@@ -25,7 +25,10 @@ impl Engine {
             .collect();
         for id in doubtful {
             let Some(container) = self.world.containers.get(&id) else { continue };
-            let looked = look(&self.rtnl, &self.world, container);
+            let looked = match self.shared_while_starting(container) {
+                Some(shared) => Ok(shared),
+                None => look(&self.rtnl, &self.world, container),
+            };
             let World { containers, veths, .. } = &mut self.world;
             if let Some(container) = containers.get_mut(&id) {
                 container.settle(looked, veths);

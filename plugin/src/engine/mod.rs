@@ -14,6 +14,7 @@ mod packets;
 mod quarantine;
 mod repair;
 mod report;
+mod start_gate;
 mod strict;
 mod world;
 
@@ -27,6 +28,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
+use self::start_gate::StartGate;
 use self::strict::Strict;
 use self::world::{Wanted, World};
 use crate::error::chain;
@@ -69,6 +71,7 @@ pub struct Engine {
     rtnl: Rtnl,
     tc: TcFlavour,
     world: World,
+    start_gate: StartGate,
     look: Arc<Look>,
     strict: Option<Strict>,
     /// Interfaces on which something that takes long is left to do.
@@ -121,6 +124,7 @@ impl Engine {
             tc,
             strict,
             world: World::default(),
+            start_gate: StartGate::default(),
             look,
             backlog: BTreeMap::new(),
             damaged: BTreeSet::new(),
@@ -145,6 +149,7 @@ impl Engine {
                 looked = Instant::now();
             }
             self.repair_damaged();
+            self.doubt_those_who_wait();
             self.reconcile();
             self.answer();
         }
@@ -172,6 +177,7 @@ impl Engine {
                 Some(Event::Links(changes)) => self.links_changed(changes),
                 Some(Event::Packet(record)) => packets::log(&record, &self.world),
                 Some(Event::Status(reply)) => self.asked.push((Instant::now(), reply)),
+                Some(Event::Start(asked)) => self.start_asked(asked),
                 Some(Event::Tick) => self.ask_for_newcomers(),
                 Some(Event::Stop) => return false,
                 None => break,
@@ -189,6 +195,7 @@ impl Engine {
             }
             DockerNews::Unreachable(reason) => self.world.docker = Some(Err(reason)),
             DockerNews::Seen(snapshot) => {
+                self.start_gate.seen(&snapshot);
                 self.world.set_seen(snapshot);
                 self.exempt_foreign_ports();
             }
@@ -266,6 +273,7 @@ impl Engine {
 
     /// Tells who asked, once nothing is under way or they have waited for long enough.
     fn answer(&mut self) {
+        self.answer_those_who_wait();
         let idle = self.backlog.is_empty();
         let due = |(asked, _): &(Instant, _)| idle || asked.elapsed() > UNDER_WAY;
         let (due, waiting): (Vec<_>, _) =

@@ -57,7 +57,7 @@ impl Engine {
         held.collect()
     }
 
-    fn container(&self, container: &Watched) -> ContainerStatus {
+    pub(super) fn container(&self, container: &Watched) -> ContainerStatus {
         let mut interfaces: Vec<InterfaceStatus> = match &container.claim {
             Claim::Interfaces { interfaces, .. } => {
                 interfaces.iter().map(|interface| self.interface(container, interface)).collect()

@@ -21,6 +21,7 @@ mod presets;
 mod privilege;
 mod quarantine;
 mod residue;
+mod runtime;
 mod scene;
 mod service;
 mod starting;
