@@ -16,6 +16,7 @@ pub mod look;
 pub mod plan;
 pub mod policy;
 pub mod records;
+pub mod register;
 pub mod runtime;
 pub mod sandbox;
 mod service;

@@ -7,6 +7,7 @@ mod container;
 mod endpoint;
 mod error;
 mod resolve;
+mod runtimes;
 
 use bollard::{API_DEFAULT_VERSION, query_parameters::ListContainersOptionsBuilder};
 
@@ -14,6 +15,7 @@ pub use container::{Container, ContainerNetwork, ContainerState, NetworkMode};
 pub use endpoint::{BadEndpoint, Endpoint, connect_unix};
 pub use error::DockerError;
 pub use resolve::{BadReference, Known};
+pub use runtimes::Runtimes;
 
 /// How long an answer may take. An engine that is starting a container holds that container's lock
 /// for as long, and `inspect` waits for it.

@@ -1,5 +1,6 @@
 //! The command line: what was typed, and the verb it leads to.
 
+mod runtime;
 mod table;
 mod verbs;
 
@@ -13,6 +14,7 @@ use crate::plan::TcFlavour;
 use crate::sandbox::Unlisted;
 use crate::{kernel, records};
 
+use self::runtime::RuntimeVerb;
 pub use self::verbs::main;
 
 /// Where dockerd has its `--exec-root` unless told otherwise.
@@ -51,6 +53,9 @@ enum Verb {
     Check(Check),
     /// Show the XDP and TCX programs of interfaces, by whomever they were attached.
     Attached(AttachedArgs),
+    /// Have Docker ask the daemon before it starts a container: see `runtime install --help`.
+    #[command(subcommand)]
+    Runtime(RuntimeVerb),
 }
 
 #[derive(Debug, Args)]

@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
+use super::runtime::{self, RuntimeVerb};
 use super::{AttachedArgs, Check, Cli, Format, LogFormat, Places, Run, StatusArgs, Verb, table};
 use crate::control::{self, ClientError};
 use crate::daemon::{self, DaemonError, Options};
@@ -22,6 +23,7 @@ use crate::gate::Gate;
 use crate::kernel::{self, CleanError, LoadError, Pins, PinsError, attached};
 use crate::labels::{self, LabelErrors};
 use crate::records;
+use crate::register::RegisterError;
 use crate::sandbox::{self, Paths, SandboxError, Settings};
 
 /// Reads the command line and does what it says.
@@ -34,6 +36,13 @@ pub fn main() -> ExitCode {
         Verb::Status(args) => (status(&args), args.format),
         Verb::Check(args) => (check(&args), args.format),
         Verb::Attached(args) => (show_attached(&args), args.format),
+        Verb::Runtime(verb) => {
+            let format = match &verb {
+                RuntimeVerb::Status(args) => args.format,
+                RuntimeVerb::Install(_) | RuntimeVerb::Uninstall(_) => Format::Table,
+            };
+            (runtime::run(verb), format)
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -59,12 +68,7 @@ fn run(args: Run) -> Result<(), Failure> {
     let strict = args.strict.then_some(args.strict_bridges);
     let Places { pins, state } = places;
     start_log(log_format);
-    let docker = match docker_host {
-        Some(host) => {
-            Endpoint::parse(&host, false).map_err(|reason| Failure::DockerHost { host, reason })?
-        }
-        None => Endpoint::from_environment()?,
-    };
+    let docker = endpoint(docker_host)?;
     let mut settings = Settings::new(
         &docker,
         &Paths {
@@ -81,6 +85,16 @@ fn run(args: Run) -> Result<(), Failure> {
     let sandbox = sandbox::enter(settings)?;
     let options = Options { docker, control_socket, pins, state, tc, strict };
     Ok(runtime()?.block_on(daemon::run(options, sandbox))?)
+}
+
+/// The engine that the command line names, else the environment.
+pub(super) fn endpoint(docker_host: Option<String>) -> Result<Endpoint, Failure> {
+    match docker_host {
+        Some(host) => {
+            Endpoint::parse(&host, false).map_err(|reason| Failure::DockerHost { host, reason })
+        }
+        None => Ok(Endpoint::from_environment()?),
+    }
 }
 
 fn start_log(format: LogFormat) {
@@ -141,7 +155,7 @@ fn show_attached(args: &AttachedArgs) -> Result<(), Failure> {
     print(args.format, &programs, || table::attached(&programs))
 }
 
-fn print(
+pub(super) fn print(
     format: Format,
     value: &impl Serialize,
     table: impl FnOnce() -> String,
@@ -159,13 +173,13 @@ fn print(
     Ok(())
 }
 
-fn runtime() -> io::Result<Runtime> {
+pub(super) fn runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }
 
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(super) enum Failure {
     #[error(transparent)]
     Daemon(#[from] DaemonError),
     #[error(transparent)]
@@ -184,6 +198,8 @@ enum Failure {
     Rtnl(#[from] RtnlError),
     #[error("no interface has index {0}: ip link shows them")]
     NoInterface(Ifindex),
+    #[error(transparent)]
+    Register(#[from] RegisterError),
     #[error(transparent)]
     Pins(#[from] PinsError),
     #[error("clean")]
@@ -204,22 +220,24 @@ impl Failure {
             Self::Daemon(DaemonError::Load(LoadError::NotPermitted)) => exit::NOT_PERMITTED,
             // The verifier's refusal is an EACCES too.
             Self::Daemon(DaemonError::Load(_)) => exit::FAILED,
+            Self::Docker(error) | Self::Register(RegisterError::Docker(error)) => error.exit_code(),
+            Self::Labels(_) | Self::Register(RegisterError::Document { .. }) => exit::BAD_DATA,
             Self::Daemon(error) if is_permission(error) => exit::NOT_PERMITTED,
             Self::Sandbox(error) if error.is_permission() => exit::NOT_PERMITTED,
             Self::Sandbox(error) if is_permission(error) => exit::NOT_PERMITTED,
             Self::Pins(error) if is_permission(error) => exit::NOT_PERMITTED,
             Self::Clean(error) if is_permission(error) => exit::NOT_PERMITTED,
             Self::State { source, .. } if is_permission(source) => exit::NOT_PERMITTED,
+            Self::Register(error) if is_permission(error) => exit::NOT_PERMITTED,
             Self::Daemon(_)
             | Self::Sandbox(_)
+            | Self::Register(_)
             | Self::Output(_)
             | Self::Pins(_)
             | Self::Clean(_)
             | Self::State { .. } => exit::FAILED,
             Self::Client(error) => error.exit_code(),
-            Self::Docker(error) => error.exit_code(),
             Self::DockerHost { .. } => exit::UNAVAILABLE,
-            Self::Labels(_) => exit::BAD_DATA,
             Self::Ifindex(_) => exit::USAGE,
             Self::Rtnl(error) => exit::of_class(error.class()),
             Self::NoInterface(_) => exit::NOT_FOUND,

@@ -2,6 +2,7 @@
 
 mod passing;
 mod refusing;
+mod registering;
 mod starting;
 
 use std::{
