@@ -17,13 +17,20 @@ pub(crate) enum Bench {
     },
     /// Strict mode's gate: letting ports through, closing them, and what it costs a frame.
     Gate,
+    /// Starting a container: with runc and with our runtime, without and with the daemon.
+    Run {
+        /// How many containers of each kind.
+        #[arg(long, default_value_t = 50)]
+        rounds: u32,
+    },
 }
 
 /// Runs a benchmark, built for release.
 pub(crate) fn run(bench: &Bench) -> Result<()> {
     setup::run()?;
-    let (name, arguments) = match bench {
+    let (name, arguments): (_, Vec<String>) = match bench {
         Bench::Attach { veths } => ("attach", veths.iter().map(u32::to_string).collect()),
+        Bench::Run { rounds } => ("run_latency", vec![rounds.to_string()]),
         Bench::Gate => ("gate", Vec::new()),
     };
     let mut cargo = Command::new("cargo");

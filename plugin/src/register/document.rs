@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use jsonc_parser::ParseOptions;
-use jsonc_parser::cst::{CstInputValue, CstObject, CstRootNode};
+use jsonc_parser::cst::{CstInputValue, CstObject, CstObjectProp, CstRootNode};
 use serde_json::Value;
 
 use super::RuntimeName;
@@ -119,22 +119,10 @@ fn add(
             what: program.display().to_string(),
             expected: "a path that is text, which is all that JSON can hold",
         })?;
-        let path = CstInputValue::String(path.to_owned());
         let runtimes = object(document, RUNTIMES)?;
-        match runtimes.get(name.as_str()) {
-            // What else was said of it, such as arguments, stays.
-            Some(entry) => {
-                let entry = entry.object_value_or_set();
-                match entry.get(PATH) {
-                    Some(old) => old.set_value(path),
-                    None => drop(entry.append(PATH, path)),
-                }
-            }
-            None => {
-                let entry = CstInputValue::Object(vec![(PATH.to_owned(), path)]);
-                runtimes.append(name.as_str(), entry);
-            }
-        }
+        // What else was said of it, such as arguments, stays.
+        let entry = runtimes.object_value_or_set(name.as_str());
+        set(&entry, PATH, path);
     }
     if default && !there.default {
         set(document, DEFAULT, name.as_str());
@@ -150,15 +138,15 @@ fn take(
 ) -> Result<(), DocumentError> {
     if there.default {
         match change {
-            Change::Remove => document.get(DEFAULT).into_iter().for_each(|entry| entry.remove()),
+            Change::Remove => document.get(DEFAULT).into_iter().for_each(CstObjectProp::remove),
             _ => set(document, DEFAULT, STOCK),
         }
     }
     if there.program.is_some() {
         let runtimes = object(document, RUNTIMES)?;
-        runtimes.get(name.as_str()).into_iter().for_each(|entry| entry.remove());
+        runtimes.get(name.as_str()).into_iter().for_each(CstObjectProp::remove);
         if change == Change::Remove && runtimes.properties().is_empty() {
-            document.get(RUNTIMES).into_iter().for_each(|entry| entry.remove());
+            document.get(RUNTIMES).into_iter().for_each(CstObjectProp::remove);
         }
     }
     Ok(())

@@ -214,7 +214,7 @@ impl Place {
     /// When the file cannot be read or understood.
     pub async fn status(self) -> Result<Registration, RegisterError> {
         let file = ConfigFile::read(&self.config)?;
-        let there = registered(file.text(), &self.name).map_err(self.bad(&file))?;
+        let there = registered(file.text(), &self.name).map_err(bad(&file))?;
         Ok(Registration {
             engine: self.engine().await.ok(),
             config: file.path,
@@ -251,12 +251,7 @@ impl Place {
     }
 
     fn edited(&self, file: &ConfigFile, change: Change<'_>) -> Result<String, RegisterError> {
-        edit(file.text(), &self.name, change).map_err(self.bad(file))
-    }
-
-    fn bad(&self, file: &ConfigFile) -> impl FnOnce(DocumentError) -> RegisterError {
-        let path = file.path.clone();
-        move |source| RegisterError::Document { path, source }
+        edit(file.text(), &self.name, change).map_err(bad(file))
     }
 
     /// Docker writes the runtime's name into each container that it makes.
@@ -340,6 +335,11 @@ impl Planned {
             Goal::Gone => !there && !is_default,
         }
     }
+}
+
+fn bad(file: &ConfigFile) -> impl FnOnce(DocumentError) -> RegisterError {
+    let path = file.path.clone();
+    move |source| RegisterError::Document { path, source }
 }
 
 async fn ask(docker: &Endpoint) -> Result<Runtimes, DockerError> {

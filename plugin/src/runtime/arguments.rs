@@ -170,9 +170,9 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(line: &str, verb: Verb) {
+    fn check(line: &str, verb: &Verb) {
         let read = parse(line);
-        assert_eq!(read.verb, verb, "{line}");
+        assert_eq!(&read.verb, verb, "{line}");
         let passed: Vec<_> =
             line.replace("ID", ID).split_whitespace().map(OsString::from).collect();
         assert_eq!(read.rest, passed, "{line} is passed on as it is");
@@ -180,13 +180,13 @@ mod tests {
 
     #[test]
     fn the_start_of_a_container_is_found() {
-        let start = || Verb::Start(ID.to_owned());
+        let start = Verb::Start(ID.to_owned());
         for line in [
             // containerd's shim for Docker 20.10 to 29, and with systemd's cgroups.
             format!("{MOBY} {LOG} start ID"),
             format!("{MOBY} {LOG} --systemd-cgroup start ID"),
             format!("{MOBY} --debug {LOG} --rootless=true --systemd-cgroup=true start ID"),
-            format!("--root=/run/x --log=/x/start --log-format=json start ID"),
+            "--root=/run/x --log=/x/start --log-format=json start ID".to_owned(),
             // Values that look like verbs.
             "--root start --log create --log-format start start ID".to_owned(),
             "-root /x -log /y start ID".to_owned(),
@@ -197,7 +197,7 @@ mod tests {
             "start ID".to_owned(),
             "start -- ID".to_owned(),
         ] {
-            check(&line, start());
+            check(&line, &start);
         }
     }
 
@@ -227,16 +227,16 @@ mod tests {
             "list",
             "help start",
         ] {
-            check(line, Verb::Other);
+            check(line, &Verb::Other);
         }
     }
 
     #[test]
     fn what_makes_a_container_is_told_from_what_manages_it() {
         let bundle = "--bundle /run/b --pid-file /run/b/init.pid --console-socket /tmp/p.sock ID";
-        check(&format!("{MOBY} {LOG} create {bundle}"), Verb::Make);
-        check("run ID", Verb::Make);
-        check("restore --detach ID", Verb::Make);
+        check(&format!("{MOBY} {LOG} create {bundle}"), &Verb::Make);
+        check("run ID", &Verb::Make);
+        check("restore --detach ID", &Verb::Make);
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Gated {
         labels: &[Label<'_>],
         options: &[&str],
     ) -> Result<(Output, Duration)> {
-        let words = self.words(name, labels, options);
+        let words = words(name, labels, options);
         let begun = Instant::now();
         let output = self.scene.engine().try_docker(words)?;
         Ok((output, begun.elapsed()))
@@ -71,18 +71,9 @@ impl Gated {
     /// `docker run` of a web server that goes on while the test does.
     fn begin(&self, name: &str, labels: &[Label<'_>], options: &[&str]) -> Result<Process> {
         let mut run = self.scene.engine().docker_command();
-        run.args(self.words(name, labels, options));
+        run.args(words(name, labels, options));
         let (process, _log) = self.scene.machine().spawn(&mut run, &format!("run-{name}.log"))?;
         Ok(process)
-    }
-
-    fn words(&self, name: &str, labels: &[Label<'_>], options: &[&str]) -> Vec<String> {
-        let network: &[&str] =
-            if options.contains(&"--network") { &[] } else { &["--network", LAN] };
-        let fixed = ["run", "--detach", "--runtime", RUNTIME, "--name", name];
-        let labels = labels.iter().map(|(key, value)| format!("--label={key}={value}"));
-        let fixed = fixed.iter().chain(network).chain(options).map(|word| (*word).to_owned());
-        fixed.chain(labels).chain(["noshell".to_owned()]).collect()
     }
 
     /// Asserts that `docker run` fails with one sentence that has all of these words, and that the
@@ -131,6 +122,15 @@ impl Gated {
         ensure!(state == "running", "{name} is {state}");
         Ok(())
     }
+}
+
+/// `docker run` of a web server with our runtime, on [`LAN`] unless the options name a network.
+fn words(name: &str, labels: &[Label<'_>], options: &[&str]) -> Vec<String> {
+    let network: &[&str] = if options.contains(&"--network") { &[] } else { &["--network", LAN] };
+    let fixed = ["run", "--detach", "--runtime", RUNTIME, "--name", name];
+    let labels = labels.iter().map(|(key, value)| format!("--label={key}={value}"));
+    let fixed = fixed.iter().chain(network).chain(options).map(|word| (*word).to_owned());
+    fixed.chain(labels).chain(["noshell".to_owned()]).collect()
 }
 
 fn program() -> Result<PathBuf> {
