@@ -32,6 +32,11 @@ fn a_policy_that_cannot_stand_is_a_failed_start_that_says_why() -> Result<()> {
     let words = ["refused: its policy cannot be enforced", "--network host"];
     gated.check_refused("host", GOOD, &["--network", "host"], &words)?;
     gated.check_refused("bad-lonely", BAD, &["--network", "none"], &["label xdp.policy"])?;
+    let output = gated.by_hand(&["start", &"a".repeat(64)])?;
+    check_failed(
+        &output,
+        &["refused: the engine that the daemon watches does not list", "--docker-host"],
+    )?;
     // A container that was refused can be put right: by another, since labels never change.
     gated.scene.engine().docker(["rm", "bad"])?;
     gated.run("bad", GOOD, &[])?;
