@@ -31,7 +31,7 @@ pub use error::{Operation, RtnlError};
 use socket::Socket;
 pub(crate) use wire::{Datagram, LinkMessageKind, parse_filter_link, parse_link};
 
-use crate::{Ifindex, Link, Namespace, Nsid};
+use crate::{Ifindex, Link, Namespace, Nsid, Process};
 
 /// How often an interrupted dump is begun again.
 const DUMP_ATTEMPTS: u32 = 16;
@@ -113,11 +113,28 @@ impl Rtnl {
     ///
     /// When the kernel refuses.
     pub fn nsid(&self, namespace: &Namespace) -> Result<Nsid, RtnlError> {
+        self.nsid_by(|| fd_attribute(namespace.as_fd()))
+    }
+
+    /// The id that our own namespace has for that of a process, as [`Rtnl::nsid`]; unlike opening
+    /// `/proc/PID/ns/net`, this takes no `CAP_SYS_PTRACE`.
+    ///
+    /// It is good while something keeps the namespace, such as a veth into it from ours: whether
+    /// the process was still there has to be checked afterwards.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses, or there is no such process.
+    pub fn nsid_of_process(&self, process: &Process) -> Result<Nsid, RtnlError> {
+        self.nsid_by(|| NsidAttribute::Pid(process.pid().get().unsigned_abs()))
+    }
+
+    fn nsid_by(&self, which: impl Fn() -> NsidAttribute) -> Result<Nsid, RtnlError> {
         for _ in 0..NSID_ATTEMPTS {
-            if let Some(nsid) = get_nsid(&self.socket, namespace.as_fd())? {
+            if let Some(nsid) = get_nsid(&self.socket, which())? {
                 return Ok(nsid);
             }
-            match self.assign_nsid(namespace.as_fd()) {
+            match self.assign_nsid(which()) {
                 // Someone else assigned one just now.
                 Err(error) if error.errno() == Some(Errno::EXIST) => {}
                 assigned => assigned?,
@@ -236,9 +253,9 @@ impl Rtnl {
         }
     }
 
-    fn assign_nsid(&self, namespace: BorrowedFd<'_>) -> Result<(), RtnlError> {
+    fn assign_nsid(&self, which: NsidAttribute) -> Result<(), RtnlError> {
         // -1 asks the kernel for a free one.
-        let attributes = vec![fd_attribute(namespace), NsidAttribute::Id(-1)];
+        let attributes = vec![which, NsidAttribute::Id(-1)];
         let mut message = NsidMessage::default();
         message.attributes = attributes;
         self.socket.change(Operation::AssignNsid, &RouteNetlinkMessage::NewNsId(message))
@@ -263,17 +280,17 @@ impl Rtnl {
 ///
 /// Needs no capability. (`/proc/self/fd/N` would not tell: for a bind mount it shows the path.)
 pub(crate) fn is_network_namespace(file: BorrowedFd<'_>) -> Result<bool, RtnlError> {
-    match get_nsid(&Socket::open()?, file) {
+    match get_nsid(&Socket::open()?, fd_attribute(file)) {
         Ok(_) => Ok(true),
         Err(error) if error.errno() == Some(Errno::INVAL) => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-fn get_nsid(socket: &Socket, namespace: BorrowedFd<'_>) -> Result<Option<Nsid>, RtnlError> {
+fn get_nsid(socket: &Socket, which: NsidAttribute) -> Result<Option<Nsid>, RtnlError> {
     let operation = Operation::GetNsid;
     let mut message = NsidMessage::default();
-    message.attributes.push(fd_attribute(namespace));
+    message.attributes.push(which);
     let payload = socket.get(operation, &RouteNetlinkMessage::GetNsId(message))?;
     let nsid = wire::parse_nsid(&payload)
         .map_err(|wire::Malformed| RtnlError::Malformed { operation, what: "namespace id" })?;

@@ -79,6 +79,8 @@ fn run(args: Run) -> Result<(), Failure> {
         },
     );
     (settings.unlisted, settings.required) = (args.seccomp, args.require_sandbox);
+    // Who may not run leaves nothing behind.
+    sandbox::require_capabilities()?;
     // This may have to mount, which nothing may after the next line.
     let pins = Pins::open(&pins)?;
     // Before there is a second thread, which would keep what it has.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use ebpf_netns::docker::NetworkMode;
 use ebpf_netns::veth::{self, VethError};
 use ebpf_netns::{
-    ErrorClass, Ifindex, Link, Namespace, NamespaceError, Nsid, Rtnl, RtnlError, text,
+    ErrorClass, Ifindex, Link, Namespace, NamespaceError, Nsid, Pid, Process, ProcessError, Rtnl,
+    RtnlError, text,
 };
 use tracing::warn;
 
@@ -79,13 +80,31 @@ fn look(rtnl: &Rtnl, world: &World, container: &Watched) -> Result<Claim, String
 
 /// The interfaces of a container that runs.
 fn placed(rtnl: &Rtnl, place: &Place) -> Result<Claim, String> {
-    Namespace::of_container(place.sandbox_key.as_deref(), place.pid)
-        .map_err(Failure::from)
-        .and_then(|namespace| {
-            let nsid = rtnl.nsid(&namespace)?;
-            Ok(Claim::Interfaces { nsid, interfaces: veth::interfaces_in(rtnl, nsid)? })
-        })
-        .or_else(Failure::into_claim)
+    let interfaces = |nsid| -> Result<Claim, Failure> {
+        Ok(Claim::Interfaces { nsid, interfaces: veth::interfaces_in(rtnl, nsid)? })
+    };
+    let found = match (Namespace::of_container(place.sandbox_key.as_deref(), None), place.pid) {
+        (Ok(namespace), _) => rtnl.nsid(&namespace).map_err(Failure::from).and_then(interfaces),
+        // Who shares another's namespace has no file for it; who has one should be found by it.
+        (Err(error), Some(pid)) => match of_process(rtnl, pid, interfaces) {
+            Err(Failure::Gone) if place.sandbox_key.is_some() => Err(Failure::from(error)),
+            found => found,
+        },
+        (Err(error), None) => Err(Failure::from(error)),
+    };
+    found.or_else(Failure::into_claim)
+}
+
+/// The interfaces in the namespace of a process, which is still there after they were looked up.
+fn of_process(
+    rtnl: &Rtnl,
+    pid: Pid,
+    interfaces: impl Fn(Nsid) -> Result<Claim, Failure>,
+) -> Result<Claim, Failure> {
+    let process = Process::open(pid)?;
+    let claim = interfaces(rtnl.nsid_of_process(&process)?);
+    process.check()?;
+    claim
 }
 
 /// The interfaces of a container whose namespace Docker does not tell: those that it was seen to
@@ -146,6 +165,12 @@ enum Failure {
 
 impl From<NamespaceError> for Failure {
     fn from(error: NamespaceError) -> Self {
+        Self::of(error.class(), &error)
+    }
+}
+
+impl From<ProcessError> for Failure {
+    fn from(error: ProcessError) -> Self {
         Self::of(error.class(), &error)
     }
 }

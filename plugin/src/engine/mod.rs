@@ -110,12 +110,11 @@ impl Engine {
     pub fn new(parts: Parts) -> Result<Self, EngineError> {
         let Parts { kernel, records, tc, strict, look } = parts;
         let rtnl = Rtnl::open()?;
-        let strict = match strict {
-            Some(bridges) => Some(Strict::start(&bridges, &rtnl.links()?)?),
-            None => {
-                give_up_gate();
-                None
-            }
+        let strict = if let Some(bridges) = strict {
+            Some(Strict::start(&bridges, &rtnl.links()?)?)
+        } else {
+            give_up_gate();
+            None
         };
         Ok(Self {
             kernel,

@@ -120,7 +120,7 @@ impl Engine {
     fn is_among_bystanders(&self, nsid: Option<Nsid>) -> bool {
         nsid.is_some()
             && self.world.bystanders.places.iter().any(|place| {
-                Namespace::of_container(place.sandbox_key.as_deref(), place.pid)
+                Namespace::of_container(place.sandbox_key.as_deref(), None)
                     .ok()
                     .and_then(|namespace| self.rtnl.nsid(&namespace).ok())
                     == nsid

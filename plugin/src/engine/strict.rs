@@ -141,7 +141,9 @@ impl Engine {
     pub(super) fn exempt_foreign_ports(&mut self) {
         if self.strict.is_some() {
             let veths: Vec<Link> = self.world.veths.values().cloned().collect();
-            veths.iter().for_each(|veth| self.exempt_if_foreign(veth));
+            for veth in &veths {
+                self.exempt_if_foreign(veth);
+            }
         }
     }
 

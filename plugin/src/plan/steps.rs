@@ -118,7 +118,8 @@ impl Plan<'_> {
     }
 
     fn set(&mut self, policy: InterfacePolicy) {
-        if self.policy != Some(policy) {
+        // What has no entry is closed by that, and needs none to be.
+        if self.policy.unwrap_or(InterfacePolicy::CLOSED) != policy {
             self.policy = Some(policy);
             self.steps.push(Step::SetPolicy { ifindex: self.ifindex, policy });
         }

@@ -52,11 +52,7 @@ impl Capabilities {
 pub fn drop_capabilities() -> Result<Capabilities, SandboxError> {
     let failed = |what| move |source: Errno| SandboxError::System { what, source: source.into() };
     only_thread()?;
-    let needed = needed(running());
-    let held = capabilities(None).map_err(failed("read the capabilities"))?.permitted;
-    if !held.contains(needed) {
-        return Err(SandboxError::MissingCapability { names: names(needed - held) });
-    }
+    let needed = require_capabilities()?;
     clear_ambient_capability_set().map_err(failed("clear the ambient capabilities"))?;
     let bounded = bound(needed).map_err(failed("reduce the capability bounding set"))?;
     // Nothing is executed, so nothing is to be inherited.
@@ -68,6 +64,25 @@ pub fn drop_capabilities() -> Result<Capabilities, SandboxError> {
     set_capabilities(None, sets).map_err(failed("give up capabilities"))?;
     set_no_new_privs(true).map_err(failed("set no_new_privs"))?;
     Ok(Capabilities { kept: needed, bounded })
+}
+
+/// Looks whether there is what the daemon needs, which is returned.
+///
+/// # Errors
+///
+/// When a capability is missing, which the error names.
+pub fn require_capabilities() -> Result<CapabilitySet, SandboxError> {
+    let failed = |source: Errno| SandboxError::System {
+        what: "read the capabilities",
+        source: source.into(),
+    };
+    let needed = needed(running());
+    let held = capabilities(None).map_err(failed)?.permitted;
+    if held.contains(needed) {
+        Ok(needed)
+    } else {
+        Err(SandboxError::MissingCapability { names: names(needed - held) })
+    }
 }
 
 /// What the daemon needs on such a kernel.

@@ -26,7 +26,7 @@ use ebpf_netns::docker::Endpoint;
 use ebpf_netns::links::Store;
 use tracing::{info, warn};
 
-pub use self::capabilities::{Capabilities, drop_capabilities};
+pub use self::capabilities::{Capabilities, drop_capabilities, require_capabilities};
 pub use self::landlock::{Landlock, Reach};
 pub use self::seccomp::Unlisted;
 use crate::error::chain;

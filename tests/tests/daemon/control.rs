@@ -151,7 +151,7 @@ fn a_second_daemon_is_refused_and_the_first_goes_on() -> Result<()> {
     let second = plugin(machine, &[], &["run"])?;
     assert_eq!(second.status.code(), Some(FAILED), "{second:?}");
     let said = String::from_utf8(second.stderr)?;
-    for word in ["another ebpf-netns-plugin runs already", "/run/ebpf-netns/", "--control-socket"] {
+    for word in ["another ebpf-netns-plugin runs already", "/sys/fs/bpf/ebpf-netns"] {
         assert!(said.contains(word), "the refusal {said:?} has {word:?}");
     }
     status(&daemon)?;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use ebpf_netns_plugin::status::{State, Status};
 use ebpf_netns_tests::{
     DEADLINE, Daemon, Process,
@@ -30,24 +30,29 @@ fn t18_what_cannot_be_looked_up_is_unknown_and_says_why() -> Result<()> {
     let shared = ["--network", "container:owner"];
     let command = ["/httpd", "-f", "-p", "81"];
     scene.run_command("joiner", &[("xdp.policy", "drop-icmp")], &shared, &command)?;
-    // Without CAP_SYS_PTRACE, the namespace of a process cannot be opened, and Docker tells none
-    // for what shares another's. Everything else is possible.
-    let mut daemon = Limited::start(&scene, "-all,+bpf,+net_admin")?;
-    let joiner = daemon.wait(&scene, "joiner", State::Unknown)?;
-    let reason = joiner.containers.iter().find(|one| one.name == "joiner");
-    let reason = reason.and_then(|joiner| joiner.reason.clone()).unwrap_or_default();
-    for word in ["/proc/", "/ns/net", "ermission denied"] {
+    // Docker tells no namespace for what shares another's, and without CAP_SYS_PTRACE that of a
+    // process cannot be opened: it is found all the same.
+    let mut daemon =
+        Limited::start(&scene, &["setpriv", "--bounding-set=-all,+bpf,+net_admin"], &[])?;
+    for name in ["joiner", "owner"] {
+        daemon.wait(&scene, name, State::Enforced)?;
+    }
+    check_no_ping(&scene, "owner", "two capabilities are enough")?;
+    ensure!(daemon.process.terminate()?.success(), "it ends in order");
+
+    // Docker's files are somewhere else than the daemon was told, and its processes too.
+    let elsewhere = ["unshare", "--pid", "--fork", "--kill-child"];
+    let mut daemon = Limited::start(&scene, &elsewhere, &["--docker-exec-root=/run/elsewhere"])?;
+    scene.run("late", &[("tc.policy", "drop-icmp")])?;
+    let status = daemon.wait(&scene, "late", State::Unknown)?;
+    let reason = status.containers.iter().find(|one| one.name == "late");
+    let reason = reason.and_then(|late| late.reason.clone()).unwrap_or_default();
+    for word in ["/run/docker/netns/", "ermission denied"] {
         assert!(reason.contains(word), "the reason {reason:?} has {word:?}");
     }
     assert!(daemon.log()?.contains("interfaces could not be looked up"), "the log says it too");
-    daemon.wait(&scene, "owner", State::Enforced)?;
-    check_no_ping(&scene, "owner", "these capabilities are enough for it")?;
-    ensure!(daemon.process.terminate()?.success(), "it ends in order");
-
-    let daemon = scene.daemon()?;
-    for name in ["joiner", "owner"] {
-        wait_state(&daemon, name, State::Enforced)?;
-    }
+    check_no_ping(&scene, "owner", "it keeps its policy")?;
+    check_no_ping(&scene, "late", "it was closed when it came, and stays so")?;
     Ok(())
 }
 
@@ -191,10 +196,11 @@ struct Limited {
 }
 
 impl Limited {
-    fn start(scene: &Scene, capabilities: &str) -> Result<Self> {
-        let mut run = scene.machine().command("setpriv");
-        run.arg(format!("--bounding-set={capabilities}")).arg(binaries::path(Binary::Plugin)?);
-        run.args(["run", "--docker-host", DOCKER_HOST]);
+    fn start(scene: &Scene, limits: &[&str], options: &[&str]) -> Result<Self> {
+        let [program, arguments @ ..] = limits else { bail!("a program that limits") };
+        let mut run = scene.machine().command(program);
+        run.args(arguments).arg(binaries::path(Binary::Plugin)?);
+        run.args(["run", "--docker-host", DOCKER_HOST]).args(options);
         let (process, log) = scene.machine().spawn(&mut run, "limited.log")?;
         Ok(Self { process, log })
     }
