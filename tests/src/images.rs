@@ -13,7 +13,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{binaries, command};
+use crate::{
+    binaries::{self, Binary},
+    command,
+};
 
 /// Raised when the way that an image is put together changes.
 const RECIPE: u64 = 1;
@@ -45,10 +48,12 @@ pub enum Image {
     Nginx,
     /// `noshell`: one static program and nothing else, a web server on port 80.
     Noshell,
+    /// `probe`: this crate's sender of test traffic and the libraries that it is linked with.
+    Probe,
 }
 
 impl Image {
-    /// Every image.
+    /// Those that an engine has unless a test says otherwise.
     pub const ALL: [Self; 3] = [Self::Busybox, Self::Nginx, Self::Noshell];
 
     /// Its name for `docker run`.
@@ -58,6 +63,7 @@ impl Image {
             Self::Busybox => "busybox",
             Self::Nginx => "nginx",
             Self::Noshell => "noshell",
+            Self::Probe => "probe",
         }
     }
 
@@ -68,6 +74,7 @@ impl Image {
             Self::Busybox => &[r#"CMD ["sleep", "1000000"]"#],
             Self::Nginx => &[r#"CMD ["nginx", "-g", "daemon off;"]"#, "EXPOSE 80"],
             Self::Noshell => &[r#"CMD ["/httpd", "-f", "-p", "[::]:80", "-h", "/"]"#, "EXPOSE 80"],
+            Self::Probe => &[r#"ENTRYPOINT ["/probe"]"#],
         }
     }
 
@@ -97,6 +104,11 @@ impl Image {
 
     /// The files of this machine that it consists of.
     fn files(self) -> Result<Vec<PathBuf>> {
+        if self == Self::Probe {
+            let probe = binaries::path(Binary::Probe)?;
+            let libraries = libraries(&probe.to_string_lossy())?;
+            return Ok(std::iter::once(probe).chain(libraries).collect());
+        }
         let mut files = vec![PathBuf::from(BUSYBOX)];
         if self == Self::Nginx {
             files.push(NGINX.into());
@@ -119,6 +131,11 @@ impl Image {
             Self::Noshell => {
                 fs::copy(BUSYBOX, root.join("httpd"))?;
                 fs::write(root.join("index.html"), "hello from noshell\n")?;
+            }
+            Self::Probe => {
+                let (probe, libraries) = files.split_first().context("the probe is a file")?;
+                fs::copy(probe, root.join("probe"))?;
+                copy_files(&root, libraries)?;
             }
         }
         let new = scratch.path().join("new.tar");
@@ -150,16 +167,23 @@ fn busybox_root(root: &Path) -> Result<()> {
 
 /// Adds nginx, the libraries it is linked with, a configuration and a page to a busybox root.
 fn nginx_root(root: &Path, files: &[PathBuf]) -> Result<()> {
-    for file in files.iter().filter(|file| *file != Path::new(BUSYBOX)) {
-        let copy = root.join(file.strip_prefix("/")?);
-        fs::create_dir_all(copy.parent().context("a file has a directory")?)?;
-        fs::copy(file, &copy).with_context(|| format!("copy {}", file.display()))?;
-    }
+    let (_busybox, files) = files.split_first().context("busybox is the first of the files")?;
+    copy_files(root, files)?;
     for directory in ["etc/nginx", "usr/share/nginx/html", "var/log/nginx", "var/lib/nginx"] {
         fs::create_dir_all(root.join(directory))?;
     }
     fs::write(root.join("etc/nginx/nginx.conf"), NGINX_CONFIGURATION)?;
     fs::write(root.join("usr/share/nginx/html/index.html"), "hello from nginx\n")?;
+    Ok(())
+}
+
+/// Copies files of this machine to the same paths of a root.
+fn copy_files(root: &Path, files: &[PathBuf]) -> Result<()> {
+    for file in files {
+        let copy = root.join(file.strip_prefix("/")?);
+        fs::create_dir_all(copy.parent().context("a file has a directory")?)?;
+        fs::copy(file, &copy).with_context(|| format!("copy {}", file.display()))?;
+    }
     Ok(())
 }
 

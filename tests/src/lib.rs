@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 pub mod binaries;
+pub mod chaos;
 pub mod command;
 mod daemon;
 pub mod engine;
@@ -29,6 +30,7 @@ mod machine;
 pub mod privilege;
 mod process;
 pub mod proxy;
+pub mod stream;
 pub mod traffic;
 mod veth;
 mod wait;
@@ -40,5 +42,5 @@ pub use self::{
     machine::{Machine, sweep},
     process::Process,
     veth::{Side, VethFarm, VethPair},
-    wait::{DEADLINE, wait_for, wait_until},
+    wait::{DEADLINE, Pacer, wait_for, wait_until},
 };

@@ -50,6 +50,28 @@ pub fn wait_for<T>(
     }
 }
 
+/// Ticks at a fixed rate, for what sends or looks regularly.
+#[derive(Debug)]
+pub struct Pacer {
+    next: Instant,
+    period: Duration,
+}
+
+impl Pacer {
+    /// The first tick is now.
+    #[must_use]
+    pub fn every(period: Duration) -> Self {
+        Self { next: Instant::now(), period }
+    }
+
+    /// Waits for the next tick. Ticks that were missed are not made up for in a burst.
+    pub fn tick(&mut self) {
+        let now = Instant::now();
+        sleep(self.next.saturating_duration_since(now));
+        self.next = self.next.max(now) + self.period;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,17 +4,20 @@
 //! send once and print what came of it. One datagram is sent once, in as many fragments as it takes.
 //! `volley ADDRESS MILLISECONDS BYTES` sends datagrams for so long, each once the last one was echoed,
 //! and `flood …` without waiting; they print how many were sent, and how many were echoed.
+//! `send`, `deluge`, `count` and `beat` are the ends of the streams of [`ebpf_netns_tests::stream`].
 #![forbid(unsafe_code)]
 
 use std::{
     env,
     io::{self, ErrorKind, Read as _, Write as _},
+    path::Path,
     net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
+use ebpf_netns_tests::stream::{self, Kind};
 
 /// What is sent, over and over until it is as long as asked for.
 const MESSAGE: &[u8] = b"ebpf-netns probe";
@@ -27,6 +30,18 @@ fn main() -> Result<()> {
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["serve", port] => serve(port.parse().context("parse the port")?),
+        ["send", sender, period] => {
+            stream::send(sender.parse()?, Duration::from_micros(period.parse()?))
+        }
+        ["deluge", sender, kind, told] => {
+            let kind = Kind::named(kind).with_context(|| format!("no kind {kind:?}"))?;
+            stream::flood(sender.parse()?, kind, Path::new(told))
+        }
+        ["count", told] => stream::count(Path::new(told)),
+        ["beat", to, period, told] => {
+            let period = Duration::from_micros(period.parse()?);
+            stream::beat(to.parse()?, period, Path::new(told))
+        }
         [kind, to, patience, bytes] => {
             let to = to.parse().context("parse the address")?;
             let patience = Duration::from_millis(patience.parse().context("parse the patience")?);
@@ -44,9 +59,11 @@ fn main() -> Result<()> {
             };
             say(name(&outcome)?)
         }
-        _ => {
-            bail!("usage: serve PORT | tcp ADDRESS MILLISECONDS BYTES | udp … | volley … | flood …")
-        }
+        _ => bail!(
+            "usage: serve PORT | tcp ADDRESS MILLISECONDS BYTES | udp … | volley … | flood … | \
+             send ID MICROSECONDS | deluge ID KIND FILE | count FILE | beat ADDRESS MICROSECONDS \
+             FILE"
+        ),
     }
 }
 

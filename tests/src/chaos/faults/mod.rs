@@ -1,0 +1,12 @@
+//! Every fault that is tried, by number. One file a family.
+
+mod counterexample;
+mod starting;
+
+use super::fault::Fault;
+
+/// All faults, in order.
+#[must_use]
+pub fn all() -> Vec<Fault> {
+    [starting::FAULTS].concat()
+}

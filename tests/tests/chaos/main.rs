@@ -1,0 +1,36 @@
+//! The quick form of the chaos: the same faults and oracles as `cargo xtask chaos`, a few times
+//! each.
+
+use anyhow::{Context as _, Result, bail};
+use ebpf_netns_tests::{
+    chaos::{Outcome, Size, faults},
+    privilege,
+};
+
+/// Tries one fault; it has to pass here.
+fn check(id: &str) -> Result<()> {
+    if !privilege::have_root()? {
+        return Ok(());
+    }
+    let fault = faults::all().into_iter().find(|fault| fault.id == id);
+    let row = fault.with_context(|| format!("there is no fault {id}"))?.attempt(Size::Quick);
+    match row.result.with_context(|| format!("{id}: {}", row.fault.name))? {
+        Outcome::Passed(_) => Ok(()),
+        Outcome::NotHere(why) => bail!("{id} was not tried: {why}"),
+    }
+}
+
+#[test]
+fn a_tool_that_acts_on_the_start_event_is_seen_to_leak() -> Result<()> {
+    check("F0")
+}
+
+#[test]
+fn nothing_leaks_from_the_first_instruction_on() -> Result<()> {
+    check("F1")
+}
+
+#[test]
+fn unlabelled_containers_that_start_lose_nothing() -> Result<()> {
+    check("F3")
+}
