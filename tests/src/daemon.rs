@@ -25,6 +25,8 @@ pub struct DaemonOptions {
     pub docker_host: String,
     /// More arguments of `ebpf-netns-plugin run`, for example `--tc=clsact`.
     pub arguments: Vec<String>,
+    /// A program and its arguments that run the daemon, for example `strace -f`.
+    pub wrapper: Vec<String>,
 }
 
 /// A running `ebpf-netns-plugin run`; killed when dropped.
@@ -55,7 +57,15 @@ impl<'a> Daemon<'a> {
             "" => engine::DOCKER_HOST,
             given => given,
         };
-        let mut run = machine.command(binaries::path(Binary::Plugin)?);
+        let plugin = binaries::path(Binary::Plugin)?;
+        let mut run = match options.wrapper.split_first() {
+            Some((wrapper, words)) => {
+                let mut run = machine.command(wrapper);
+                run.args(words).arg(plugin);
+                run
+            }
+            None => machine.command(plugin),
+        };
         run.args(["run", "--docker-host", docker_host]).args(&options.arguments);
         let (process, log) = machine.spawn(&mut run, "ebpf-netns-plugin.log")?;
         let mut daemon = Self { process, machine, log };
@@ -148,6 +158,17 @@ impl<'a> Daemon<'a> {
             bail!("the daemon ended with {status}; {}", logs::tail(&self.log));
         }
         Ok(())
+    }
+
+    /// Sends SIGTERM and waits for the end, whatever the exit code.
+    ///
+    /// # Errors
+    ///
+    /// When it still runs at the deadline.
+    pub fn end(mut self) -> Result<()> {
+        // It may have ended already.
+        self.process.signal(Signal::SIGTERM).ok();
+        self.process.wait(DEADLINE).map(drop)
     }
 
     /// Ends it at once (SIGKILL).

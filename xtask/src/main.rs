@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod chaos;
 mod demo;
 mod dev;
 mod ebpf;
@@ -31,6 +32,7 @@ enum Command {
     /// Measure.
     #[command(subcommand)]
     Bench(bench::Bench),
+    Chaos(chaos::Args),
     /// Install the packages that building and testing need (Debian, root).
     Setup,
     /// Show the main job on a real Docker engine, step by step, and check every step.
@@ -47,6 +49,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Bench(bench) => bench::run(&bench),
+        Command::Chaos(args) => chaos::run(&args),
         Command::Setup => setup::run(),
         Command::Demo(options) => demo::run(&options),
         Command::DevContainer(args) => dev::run(&args, &root()),

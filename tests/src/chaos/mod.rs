@@ -18,7 +18,9 @@ pub mod faults;
 mod hogs;
 mod innocent;
 mod policy;
+pub mod report;
 mod residue;
+mod trace;
 mod vitals;
 
 pub use self::{

@@ -1,6 +1,7 @@
 //! Every fault that is tried, by number. One file a family.
 
 mod counterexample;
+mod killing;
 mod starting;
 
 use super::fault::Fault;
@@ -8,5 +9,5 @@ use super::fault::Fault;
 /// All faults, in order.
 #[must_use]
 pub fn all() -> Vec<Fault> {
-    [starting::FAULTS].concat()
+    [starting::FAULTS, killing::FAULTS].concat()
 }

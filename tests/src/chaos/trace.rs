@@ -1,0 +1,102 @@
+//! `strace`, which kills the daemon at a system call, or lets the call fail.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{
+    daemon::Daemon,
+    machine::Machine,
+    process::Process,
+    wait::{DEADLINE, wait_until},
+};
+
+/// The calls that change something outside of the daemon: the kernel's objects, files, and what
+/// others are told.
+pub(super) const CHANGING: [&str; 20] = [
+    "bpf", "sendto", "sendmsg", "write", "openat", "openat2", "rename", "renameat", "renameat2",
+    "unlink", "unlinkat", "mkdir", "mkdirat", "symlinkat", "fsync", "fdatasync", "ftruncate",
+    "fchmod", "flock", "bind",
+];
+
+/// A running `strace` of a daemon; ending it leaves the daemon alone.
+#[derive(Debug)]
+pub(super) struct Trace {
+    process: Process,
+    output: PathBuf,
+}
+
+impl Trace {
+    /// Starts to trace all threads of a running daemon.
+    pub(super) fn of(machine: &Machine, daemon: &Daemon<'_>, options: &[&str]) -> Result<Self> {
+        let output = machine.directory().join("strace");
+        let pid = daemon.pid();
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-o"]).arg(&output).args(options);
+        strace.args(["-p", &pid.to_string()]);
+        let process = Process::spawn(&mut strace, false)?;
+        wait_until(DEADLINE, "strace to hold every thread", || is_traced(pid))?;
+        Ok(Self { process, output })
+    }
+
+    /// Ends it, and returns how many calls there were of each kind, in the thread with the most.
+    pub(super) fn end(mut self) -> Result<BTreeMap<&'static str, usize>> {
+        // It ends by itself when the daemon has died.
+        if self.process.is_running()? {
+            self.process.terminate().context("end strace")?;
+        }
+        calls(&self.output)
+    }
+}
+
+/// The arguments that run a program under `strace` from its first call on.
+pub(super) fn wrapper(machine: &Machine, options: &[&str]) -> (PathBuf, Vec<String>) {
+    let output = machine.directory().join("strace");
+    let mut words = ["strace", "-f", "-qq", "-o"].map(str::to_owned).to_vec();
+    words.push(output.display().to_string());
+    words.extend(options.iter().map(|word| (*word).to_owned()));
+    (output, words)
+}
+
+/// `-e inject=…` for a call that kills the daemon the `number`th time that a thread makes it.
+pub(super) fn kill_at(call: &str, number: usize) -> [String; 4] {
+    let inject = format!("inject={call}:signal=SIGKILL:when={number}");
+    ["-e".to_owned(), format!("trace={call}"), "-e".to_owned(), inject]
+}
+
+/// Counts calls in what `strace -f -o` wrote: `PID name(arguments…`.
+pub(super) fn calls(output: &Path) -> Result<BTreeMap<&'static str, usize>> {
+    let text = fs::read(output).with_context(|| format!("read {}", output.display()))?;
+    let text = String::from_utf8_lossy(&text);
+    ensure!(!text.is_empty(), "strace saw no call");
+    let mut by_thread: BTreeMap<(&str, &'static str), usize> = BTreeMap::new();
+    for line in text.lines() {
+        let Some((thread, call)) = line.split_once(' ') else { continue };
+        let Some((name, _)) = call.trim_start().split_once('(') else { continue };
+        if let Some(known) = CHANGING.into_iter().find(|known| *known == name) {
+            *by_thread.entry((thread, known)).or_default() += 1;
+        }
+    }
+    let mut most = BTreeMap::new();
+    for ((_, name), count) in by_thread {
+        let known = most.entry(name).or_default();
+        *known = count.max(*known);
+    }
+    Ok(most)
+}
+
+/// Whether every thread of a process has a tracer.
+fn is_traced(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    let Ok(threads) = threads else { return false };
+    threads.flatten().all(|thread| {
+        let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+        let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"));
+        tracer.is_some_and(|tracer| tracer.trim() != "0")
+    })
+}
