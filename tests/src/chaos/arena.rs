@@ -196,6 +196,15 @@ impl<'a> Arena<'a> {
         }
     }
 
+    /// After `docker rename`: `third` is now what `first` was, and `first` what `second` was.
+    pub(super) fn exchange_names(&mut self, first: &str, third: &str, second: &str) {
+        for (from, to) in [(first, third), (second, first)] {
+            if let Some(sender) = self.senders.remove(from) {
+                self.senders.insert(to.to_owned(), sender);
+            }
+        }
+    }
+
     /// `docker rm --force`; what it sent stays counted.
     ///
     /// # Errors

@@ -98,6 +98,15 @@ impl Arena<'_> {
         Ok(peers.collect())
     }
 
+    /// The first interface of a container, and the name of its host-side veth.
+    pub(super) fn first_peer(&self, container: &str) -> Result<(String, String)> {
+        let pid = self.engine().pid(container)?;
+        let peers = self.peers(pid.into())?;
+        let (interface, host) = peers.first().with_context(|| format!("{container} has one"))?;
+        let name = self.host_veths()?.remove(host).context("its peer is on the host")?;
+        Ok((interface.clone(), name))
+    }
+
     /// In which directions a program of ours judges, by the index of the veth.
     fn attached(&self, veths: &BTreeMap<u64, String>) -> Result<BTreeMap<u64, Demand>> {
         let mut found: BTreeMap<u64, Demand> = BTreeMap::new();

@@ -1,13 +1,38 @@
 //! Every fault that is tried, by number. One file a family.
 
 mod counterexample;
+mod docker;
+mod host;
 mod killing;
 mod starting;
+mod tampering;
 
 use super::fault::Fault;
 
 /// All faults, in order.
 #[must_use]
 pub fn all() -> Vec<Fault> {
-    [starting::FAULTS, killing::FAULTS].concat()
+    let families =
+        [starting::FAULTS, killing::FAULTS, docker::FAULTS, tampering::FAULTS, host::FAULTS];
+    let mut all = families.concat();
+    all.sort_by_key(|fault| number(fault.id));
+    all
+}
+
+/// The number in an id: F5 comes before F13.
+fn number(id: &str) -> u32 {
+    id.trim_start_matches('F').parse().unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_fault_has_an_id_of_its_own() {
+        let ids: BTreeSet<_> = all().iter().map(|fault| fault.id).collect();
+        assert_eq!(ids.len(), all().len());
+    }
 }
