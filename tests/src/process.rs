@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::process::ExitStatusExt as _,
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
@@ -31,7 +31,8 @@ impl Process {
     pub(crate) fn spawn(command: &mut Command, behind_nsenter: bool) -> Result<Self> {
         let what = command::shown(command);
         let child =
-            command.stdin(Stdio::null()).spawn().with_context(|| format!("start {what}"))?;
+            // A Ctrl-C at the terminal is for the owner, which then ends what it started.
+            command.stdin(Stdio::null()).process_group(0).spawn().with_context(|| format!("start {what}"))?;
         let wrapper = pid_of(&child)?;
         let mut process = Self { child, pid: wrapper, what };
         if behind_nsenter {

@@ -10,6 +10,7 @@ mod dev;
 mod ebpf;
 mod kernels;
 mod setup;
+mod soak;
 mod test;
 mod tidy;
 mod ui;
@@ -40,6 +41,7 @@ enum Command {
     DevContainer(dev::Args),
     Ebpf(ebpf::Args),
     Kernels(kernels::Args),
+    Soak(soak::Args),
     /// Check the rules of this repository that a program can check.
     Tidy,
     /// Run every check and every test, the way CI does.
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Command::DevContainer(args) => dev::run(&args, &root()),
         Command::Ebpf(args) => ebpf::run(&args, &root()),
         Command::Kernels(args) => kernels::run(&args, &root()),
+        Command::Soak(args) => soak::run(&args),
         Command::Tidy => tidy::run(&root()),
         Command::Test(options) => test::run(&options),
     };

@@ -196,6 +196,11 @@ impl<'a> Arena<'a> {
         }
     }
 
+    /// Takes a container that is gone off the list of those that are watched.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.senders.remove(name);
+    }
+
     /// After `docker rename`: `third` is now what `first` was, and `first` what `second` was.
     pub(super) fn exchange_names(&mut self, first: &str, third: &str, second: &str) {
         for (from, to) in [(first, third), (second, first)] {

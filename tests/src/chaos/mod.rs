@@ -20,6 +20,7 @@ mod innocent;
 mod policy;
 pub mod report;
 mod residue;
+pub mod soak;
 mod trace;
 mod vitals;
 

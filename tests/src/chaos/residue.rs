@@ -21,7 +21,9 @@ use crate::{
 
 /// Where the daemon keeps what outlives it.
 const PLACES: [&str; 4] =
-    ["/sys/fs/bpf", "/run/ebpf-netns", "/run/netns", "/run/docker/plugins"];
+    ["/sys/fs/bpf/ebpf-netns", "/run/ebpf-netns", "/run/netns", "/run/docker/plugins"];
+/// A lock stays: removing it while another waits for it would give two of them.
+const LOCK: &str = "lock";
 
 /// Everything in a machine that could be left behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +67,7 @@ fn collect(outside: &Path, inside: &Path, files: &mut BTreeSet<PathBuf>) {
         let inside = inside.join(entry.file_name());
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             collect(&entry.path(), &inside, files);
-        } else {
+        } else if inside.extension().is_none_or(|extension| extension != LOCK) {
             files.insert(inside);
         }
     }
@@ -73,10 +75,8 @@ fn collect(outside: &Path, inside: &Path, files: &mut BTreeSet<PathBuf>) {
 
 /// The tables of nftables, where its tool is installed; Docker's own are those of iptables.
 fn tables(machine: &Machine) -> Result<String> {
-    match output_of(machine.command("sh").args(["-c", "command -v nft && nft list tables bridge"])) {
-        Ok(output) => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-        Err(error) => Err(error),
-    }
+    let list = "if command -v nft >/dev/null; then nft list tables bridge; fi";
+    machine.run("sh", ["-c", list])
 }
 
 impl Arena<'_> {

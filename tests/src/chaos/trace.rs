@@ -37,7 +37,7 @@ impl Trace {
         let output = machine.directory().join("strace");
         let pid = daemon.pid();
         let mut strace = Command::new("strace");
-        strace.args(["-f", "-qq", "-o"]).arg(&output).args(options);
+        strace.args(["-f", "-qq", "-I", "2", "-o"]).arg(&output).args(options);
         strace.args(["-p", &pid.to_string()]);
         let process = Process::spawn(&mut strace, false)?;
         wait_until(DEADLINE, "strace to hold every thread", || is_traced(pid))?;
@@ -57,7 +57,7 @@ impl Trace {
 /// The arguments that run a program under `strace` from its first call on.
 pub(super) fn wrapper(machine: &Machine, options: &[&str]) -> (PathBuf, Vec<String>) {
     let output = machine.directory().join("strace");
-    let mut words = ["strace", "-f", "-qq", "-o"].map(str::to_owned).to_vec();
+    let mut words = ["strace", "-f", "-qq", "-I", "2", "-o"].map(str::to_owned).to_vec();
     words.push(output.display().to_string());
     words.extend(options.iter().map(|word| (*word).to_owned()));
     (output, words)

@@ -1,7 +1,7 @@
 //! The counter: which frames came through, and how many of each stream.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     fs,
     num::NonZeroU32,
@@ -9,7 +9,7 @@ use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
@@ -24,6 +24,8 @@ use crate::wait::Pacer;
 
 /// How often the table is written.
 const TOLD: Duration = Duration::from_millis(100);
+/// A run that was silent for so long is forgotten: it has ended.
+const SILENT: Duration = Duration::from_mins(2);
 /// What waits to be counted: some seconds of what sixteen containers send.
 const QUEUE_BYTES: usize = 64 << 20;
 
@@ -65,7 +67,8 @@ impl Tally {
     }
 }
 
-type Table = Arc<Mutex<BTreeMap<Stream, Tally>>>;
+/// The table, and when each stream was last heard.
+type Table = Arc<Mutex<BTreeMap<Stream, (Tally, Instant)>>>;
 
 /// Counts until killed; `told` always holds the table. Its first line is the number of times that
 /// it was written.
@@ -82,12 +85,15 @@ pub fn count(told: &Path) -> Result<()> {
     let mut pacer = Pacer::every(TOLD);
     for written in 0_u64.. {
         let mut text = format!("{written}\n");
-        for (stream, tally) in &*table.lock().unwrap_or_else(PoisonError::into_inner) {
+        let mut rows = table.lock().unwrap_or_else(PoisonError::into_inner);
+        forget_silent(&mut rows);
+        for (stream, (tally, _)) in &*rows {
             let Stream { sender, run, interface, kind } = stream;
             let Tally { received, first, last } = tally;
             let kind = kind.name();
             writeln!(text, "{sender} {run} {interface} {kind} {received} {first} {last}")?;
         }
+        drop(rows);
         write_whole(told, &text)?;
         pacer.tick();
     }
@@ -141,8 +147,24 @@ fn receive(socket: &OwnedFd, table: &Table) {
         let Some(frame) = buffer.get(..length).and_then(Frame::parse) else { continue };
         let Frame { sender, run, interface, kind, number } = frame;
         let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.entry(Stream { sender, run, interface, kind }).or_default().add(number);
+        let now = Instant::now();
+        let stream = Stream { sender, run, interface, kind };
+        let (tally, heard) = table.entry(stream).or_insert((Tally::default(), now));
+        tally.add(number);
+        *heard = now;
     }
+}
+
+/// Removes runs that ended, of which no stream was heard lately: the table stays small for as long
+/// as it runs.
+fn forget_silent(rows: &mut BTreeMap<Stream, (Tally, Instant)>) {
+    let lately = |heard: &Instant| heard.elapsed() < SILENT;
+    let alive: BTreeSet<(u32, u64)> = rows
+        .iter()
+        .filter(|(_, (_, heard))| lately(heard))
+        .map(|(stream, _)| (stream.sender, stream.run))
+        .collect();
+    rows.retain(|stream, _| alive.contains(&(stream.sender, stream.run)));
 }
 
 #[cfg(test)]

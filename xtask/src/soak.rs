@@ -1,0 +1,84 @@
+//! `cargo xtask soak`: everything comes and goes at random, for as long as one likes.
+
+use std::{
+    cell::Cell,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use ebpf_netns_tests::chaos::{
+    report,
+    soak::{Soak, Stop, run as soak},
+};
+use nix::sys::{
+    signal::{SigSet, Signal},
+    signalfd::{SfdFlags, SignalFd},
+};
+
+use crate::{setup, ui};
+
+/// Let containers, networks, the daemon and the engine come and go at random, and watch (root).
+///
+/// A line each minute, and a table in the end, also after Ctrl-C.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// For how long; a fraction will do, such as 0.5.
+    #[arg(long, default_value_t = 0.5)]
+    hours: f64,
+    /// Makes the same choices as an earlier run of this seed.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Put the table into this document, for example docs/reliability.md.
+    #[arg(long, value_name = "DOCUMENT")]
+    write: Option<PathBuf>,
+}
+
+/// Runs the soak.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    ensure!(setup::is_root(), "the soak takes root: sudo -E cargo xtask soak");
+    ensure!(args.hours.is_finite() && args.hours > 0.0, "--hours is more than 0");
+    setup::run()?;
+    let stop = CtrlC::new()?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    let seed = args.seed.unwrap_or(now.as_secs());
+    ui::line(format_args!("seed {seed}"));
+    let duration = Duration::from_secs_f64(args.hours * 3600.0);
+    let summary = soak(&Soak { duration, seed, stop: &stop }, &|line| ui::line(line))?;
+    let table = summary.table();
+    ui::heading("Measured");
+    ui::line(&table);
+    match &args.write {
+        Some(document) => report::write_section(&crate::root().join(document), "soak", &table),
+        None => Ok(()),
+    }
+}
+
+/// SIGINT and SIGTERM, which are kept back until somebody asks for them.
+#[derive(Debug)]
+struct CtrlC {
+    signals: SignalFd,
+    asked: Cell<bool>,
+}
+
+impl CtrlC {
+    /// Programs that are started do not inherit this.
+    fn new() -> Result<Self> {
+        let mut wanted = SigSet::empty();
+        wanted.add(Signal::SIGINT);
+        wanted.add(Signal::SIGTERM);
+        wanted.thread_block().context("keep Ctrl-C back")?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        let signals = SignalFd::with_flags(&wanted, flags).context("listen for Ctrl-C")?;
+        Ok(Self { signals, asked: Cell::new(false) })
+    }
+}
+
+impl Stop for CtrlC {
+    fn is_asked(&self) -> bool {
+        if matches!(self.signals.read_signal(), Ok(Some(_))) {
+            self.asked.set(true);
+        }
+        self.asked.get()
+    }
+}
