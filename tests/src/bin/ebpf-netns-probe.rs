@@ -10,8 +10,8 @@
 use std::{
     env,
     io::{self, ErrorKind, Read as _, Write as _},
-    path::Path,
     net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    path::Path,
     thread,
     time::{Duration, Instant},
 };

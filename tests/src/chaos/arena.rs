@@ -175,7 +175,7 @@ impl<'a> Arena<'a> {
         self.make(name, policy, &["create", "--network", LAN])
     }
 
-    fn make(&mut self, name: &str, policy: Policy, verb: &[&str]) -> Result<Sender> {
+    pub(super) fn make(&mut self, name: &str, policy: Policy, verb: &[&str]) -> Result<Sender> {
         let sender = self.enlist(name, policy);
         let arguments = run_arguments(name, sender, verb);
         self.engine.docker(arguments)?;
@@ -267,7 +267,7 @@ impl<'a> Arena<'a> {
         let told = self.machine().directory().join(format!("flood-{name}"));
         let inside = self.engine.from_container(name)?;
         let mut probe = inside.command(&binaries::path(Binary::Probe)?.display().to_string());
-        probe.args(["flood", &sender.id.to_string(), "udp"]).arg(&told);
+        probe.args(["deluge", &sender.id.to_string(), "udp"]).arg(&told);
         let (process, _log) = self.machine().spawn(&mut probe, &format!("flood-{name}.log"))?;
         let flood = Flood { process, told };
         wait_for(DEADLINE, "the flood to rise", || {

@@ -9,7 +9,10 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use super::{arena::Arena, policy::{Demand, Policy}};
+use super::{
+    arena::Arena,
+    policy::{Demand, Policy},
+};
 use crate::wait::wait_for;
 
 /// What the names of all our kernel programs begin with.
@@ -132,7 +135,8 @@ impl Arena<'_> {
         let qdiscs = self.machine().run("tc", ["qdisc", "show"])?;
         for (index, name) in veths {
             if qdiscs.lines().any(|line| line.contains(&format!("clsact ffff: dev {name} "))) {
-                let filters = |side| self.machine().run("tc", ["filter", "show", "dev", name, side]);
+                let filters =
+                    |side| self.machine().run("tc", ["filter", "show", "dev", name, side]);
                 let demand = found.entry(*index).or_default();
                 demand.egress |= filters("ingress")?.contains(OURS);
                 demand.ingress |= filters("egress")?.contains(OURS);

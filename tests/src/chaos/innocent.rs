@@ -1,6 +1,6 @@
 //! Oracle 3: those who have no label lose nothing.
 
-use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 
@@ -48,12 +48,24 @@ impl Beat {
 }
 
 /// What those who have no label sent and lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Innocents {
     /// Datagrams and frames that were sent.
     pub sent: u64,
     /// Those of them that did not arrive.
     pub lost: u64,
+    /// Who lost them.
+    pub losers: BTreeMap<String, u64>,
+}
+
+impl Innocents {
+    fn add(&mut self, name: &str, sent: u64, lost: u64) {
+        self.sent += sent;
+        self.lost += lost;
+        if lost > 0 {
+            self.losers.insert(name.to_owned(), lost);
+        }
+    }
 }
 
 impl Arena<'_> {
@@ -67,14 +79,14 @@ impl Arena<'_> {
         let mut sum = Innocents::default();
         for beat in &self.beats {
             let (sent, lost) = beat.told()?;
-            sum.sent += sent;
-            sum.lost += lost;
+            sum.add(&format!("beat from {}", beat.name), sent, lost);
         }
-        let unlabelled = self.senders().values();
-        for sender in unlabelled.filter(|one| one.policy == Policy::None && !one.excused) {
+        let unlabelled = self.senders().iter();
+        for (name, sender) in
+            unlabelled.filter(|(_, one)| one.policy == Policy::None && !one.excused)
+        {
             let lost = counter::lost(&table, sender.id);
-            sum.sent += counter::received(&table, sender.id, |_| true) + lost;
-            sum.lost += lost;
+            sum.add(name, counter::received(&table, sender.id, |_| true) + lost, lost);
         }
         Ok(sum)
     }

@@ -75,13 +75,8 @@ const ODDS: [(Act, u64); 7] = [
     (Act::RestartEngine, 1),
 ];
 
-const POLICIES: [Policy; 5] = [
-    Policy::XdpDropUdp,
-    Policy::TcDropUdp,
-    Policy::DropAll,
-    Policy::Invalid,
-    Policy::None,
-];
+const POLICIES: [Policy; 5] =
+    [Policy::XdpDropUdp, Policy::TcDropUdp, Policy::DropAll, Policy::Invalid, Policy::None];
 
 /// Runs the soak; `tell` gets a line each minute.
 ///
@@ -137,7 +132,8 @@ impl Churn<'_> {
         let act = self.choose();
         let what = self.perform(act).with_context(|| format!("{act:?}"))?;
         *self.summary.done.entry(what).or_default() += 1;
-        let took = self.arena.converged(5 * CONVERGENCE).with_context(|| format!("after {act:?}"))?;
+        let took =
+            self.arena.converged(5 * CONVERGENCE).with_context(|| format!("after {act:?}"))?;
         self.summary.slowest = self.summary.slowest.max(took);
         Ok(())
     }
@@ -174,9 +170,9 @@ impl Churn<'_> {
             Act::Remove | Act::Restart | Act::Connect if !self.crowd.is_empty() => {
                 let size = u64::try_from(self.crowd.len())?;
                 let chosen = usize::try_from(self.below(size))?;
-                self.to_one(act, chosen)
+                self.happens_to(act, chosen)
             }
-            _ if self.crowd.len() >= CROWD => self.to_one(Act::Remove, 0),
+            _ if self.crowd.len() >= CROWD => self.happens_to(Act::Remove, 0),
             _ => self.start(),
         }
     }
@@ -184,14 +180,15 @@ impl Churn<'_> {
     fn start(&mut self) -> Result<&'static str> {
         let life = self.summary.done.get("lives").copied().unwrap_or_default();
         let name = format!("life-{life}");
-        let policy = POLICIES[usize::try_from(self.below(5))? % POLICIES.len()];
+        let chosen = usize::try_from(self.below(5))?;
+        let policy = POLICIES.get(chosen).copied().unwrap_or(Policy::None);
         self.crowd.push(name.clone());
         self.arena.run_on(&name, policy, &["--network", LAN])?;
         Ok("lives")
     }
 
     /// Something happens to one of the crowd.
-    fn to_one(&mut self, act: Act, chosen: usize) -> Result<&'static str> {
+    fn happens_to(&mut self, act: Act, chosen: usize) -> Result<&'static str> {
         let name = self.crowd.get(chosen).context("it is one of them")?.clone();
         let engine = self.arena.engine();
         match act {
@@ -200,7 +197,8 @@ impl Churn<'_> {
                 Ok("restarts")
             }
             Act::Connect => {
-                let of = engine.docker(["inspect", "--format", "{{json .NetworkSettings}}", &name])?;
+                let of =
+                    engine.docker(["inspect", "--format", "{{json .NetworkSettings}}", &name])?;
                 let there = of.contains(&format!("\"{OTHER}\":"));
                 let verb = if there { "disconnect" } else { "connect" };
                 engine.docker(["network", verb, OTHER, &name])?;

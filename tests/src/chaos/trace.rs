@@ -19,9 +19,26 @@ use crate::{
 /// The calls that change something outside of the daemon: the kernel's objects, files, and what
 /// others are told.
 pub(super) const CHANGING: [&str; 20] = [
-    "bpf", "sendto", "sendmsg", "write", "openat", "openat2", "rename", "renameat", "renameat2",
-    "unlink", "unlinkat", "mkdir", "mkdirat", "symlinkat", "fsync", "fdatasync", "ftruncate",
-    "fchmod", "flock", "bind",
+    "bpf",
+    "sendto",
+    "sendmsg",
+    "write",
+    "openat",
+    "openat2",
+    "rename",
+    "renameat",
+    "renameat2",
+    "unlink",
+    "unlinkat",
+    "mkdir",
+    "mkdirat",
+    "symlinkat",
+    "fsync",
+    "fdatasync",
+    "ftruncate",
+    "fchmod",
+    "flock",
+    "bind",
 ];
 
 /// A running `strace` of a daemon; ending it leaves the daemon alone.

@@ -31,7 +31,8 @@ impl Vitals {
     /// When it is gone.
     pub fn of(daemon: &Daemon<'_>) -> Result<Self> {
         let pid = daemon.pid();
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).context("the daemon lives")?;
+        let status =
+            fs::read_to_string(format!("/proc/{pid}/status")).context("the daemon lives")?;
         let field = |name: &str| -> Result<u64> {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             let number = line.and_then(|line| line.split_whitespace().next());

@@ -15,11 +15,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, recv, sockopt};
 
-use super::{
-    Frame, Kind,
-    frame::EXPERIMENTAL,
-    send::write_whole,
-};
+use super::{Frame, Kind, frame::EXPERIMENTAL, send::write_whole};
 use crate::wait::Pacer;
 
 /// How often the table is written.

@@ -82,10 +82,7 @@ impl Frame {
             Kind::Udp => ipv4(protocol::UDP, &[0, 9, 0, 9, 0, 40, 0, 0]),
             // An echo reply, which nobody answers.
             Kind::Icmp => ipv4(protocol::ICMP, &[0; 8]),
-            Kind::Arp => ethernet(
-                ethertype::ARP,
-                &[&NOT_ANY_ARP[..], &[0; 20], &payload].concat(),
-            ),
+            Kind::Arp => ethernet(ethertype::ARP, &[&NOT_ANY_ARP[..], &[0; 20], &payload].concat()),
             Kind::Strange => ethernet(EXPERIMENTAL, &payload),
         };
         for byte in bytes.iter_mut().take(6) {

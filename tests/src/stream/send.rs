@@ -72,8 +72,7 @@ pub fn flood(sender: u32, kind: Kind, told: &Path) -> Result<()> {
         let start = Instant::now();
         while start.elapsed() < TOLD {
             let flags = MsgFlags::empty();
-            let taken =
-                sendmmsg(socket.as_raw_fd(), &mut headers, &slices, addresses, [], flags);
+            let taken = sendmmsg(socket.as_raw_fd(), &mut headers, &slices, addresses, [], flags);
             match taken {
                 Ok(results) => sent += u64::try_from(results.count())?,
                 // The interface went down or away: look again.

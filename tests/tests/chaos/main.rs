@@ -34,3 +34,18 @@ fn nothing_leaks_from_the_first_instruction_on() -> Result<()> {
 fn unlabelled_containers_that_start_lose_nothing() -> Result<()> {
     check("F3")
 }
+
+#[test]
+fn killed_at_system_calls_the_daemon_leaves_nothing_open() -> Result<()> {
+    check("F5")
+}
+
+#[test]
+fn killed_under_a_flood_the_daemon_leaves_nothing_open() -> Result<()> {
+    check("F9")
+}
+
+#[test]
+fn networks_that_are_connected_later_do_not_leak() -> Result<()> {
+    check("F13")
+}

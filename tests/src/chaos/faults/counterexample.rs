@@ -46,7 +46,11 @@ fn one_start(arena: &mut Arena<'_>, name: &str) -> Result<u64> {
     let mut events = arena.engine().docker_command();
     events.args(["events", "--since", "1m", "--filter", &format!("container={name}")]);
     events.args(["--filter", "event=create", "--filter", "event=start", "--format", "{{.Action}}"]);
-    let mut events = events.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("start docker events")?;
+    let mut events = events
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("start docker events")?;
     let mut lines = BufReader::new(events.stdout.take().context("it has a stdout")?).lines();
     let mut next = || -> Result<String> { Ok(lines.next().context("docker events ended")??) };
     // What is told again shows that the rest will be told at once.

@@ -101,10 +101,10 @@ fn hot_plug(arena: &mut Arena<'_>, size: Size) -> Result<Outcome> {
 
 fn short_lives(arena: &mut Arena<'_>, size: Size) -> Result<Outcome> {
     let lives = size.of(5, 40, 300);
-    let label = format!("--label={}", Policy::XdpDropUdp.labels()[0]);
+    let label = "--label=xdp.policy=drop-udp";
     for _ in 0..lives {
         // Wrong usage: it ends as soon as it has begun.
-        let run = ["run", "--rm", "--network", LAN, &label, "probe"];
+        let run = ["run", "--rm", "--network", LAN, label, "probe"];
         let output = arena.engine().try_docker(run)?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(said.contains("usage"), "the container ran: {said}");
@@ -161,7 +161,9 @@ fn engine_away(arena: &mut Arena<'_>, size: Size) -> Result<Outcome> {
     let what = "the daemon to say that Docker is away";
     crate::wait::wait_until(DEADLINE, what, || {
         let status = arena.daemon().and_then(crate::Daemon::status);
-        status.is_ok_and(|status| status.pointer("/docker/state").is_some_and(|it| it == "unreachable"))
+        status.is_ok_and(|status| {
+            status.pointer("/docker/state").is_some_and(|it| it == "unreachable")
+        })
     })?;
     let mut pacer = crate::wait::Pacer::every(away);
     pacer.tick();

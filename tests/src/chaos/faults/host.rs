@@ -1,10 +1,6 @@
 //! The host: what is missing, full, forbidden, busy or asleep.
 
-use std::{
-    os::unix::net::UnixStream,
-    process::Command,
-    time::Duration,
-};
+use std::{os::unix::net::UnixStream, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
@@ -35,7 +31,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         id: "F23",
-        name: "netlink answers with EINTR, EAGAIN and ENOBUFS",
+        name: "reading from netlink and from Docker fails with EINTR and ENOBUFS",
         expected: "it asks again",
         engine: &[],
         run: netlink_errors,
@@ -43,7 +39,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         id: "F31",
         name: "no bpffs, or one that cannot be written",
-        expected: "it starts not at all, or enforces; it never says that it does and does not",
+        expected: "it mounts one, or refuses to start and says why; what stands stays",
         engine: &[],
         run: no_bpffs,
     },
@@ -134,7 +130,8 @@ fn link_storm(arena: &mut Arena<'_>, size: Size) -> Result<Outcome> {
 }
 
 fn netlink_errors(arena: &mut Arena<'_>, size: Size) -> Result<Outcome> {
-    let errors = ["EINTR", "EAGAIN", "ENOBUFS"];
+    // Not EAGAIN: what the kernel means by it, the next wakeup, would never come.
+    let errors = ["EINTR", "ENOBUFS"];
     let rounds = size.of(1, 3, 20);
     for round in 0..rounds {
         for error in errors {
@@ -158,9 +155,8 @@ fn refuses(arena: &Arena<'_>, wrapper: &[&str]) -> Result<String> {
     let plugin = binaries::path(Binary::Plugin)?.display().to_string();
     let run = [&plugin, "run", "--docker-host", engine::DOCKER_HOST];
     // A daemon that does not end is ended.
-    let words = [&["timeout", "--signal=KILL", "10"], wrapper, &run].concat();
-    let mut command = arena.machine().command(words[0]);
-    let output = output_of(command.args(&words[1..]))?;
+    let words = [&["--signal=KILL", "10"], wrapper, &run].concat();
+    let output = output_of(arena.machine().command("timeout").args(words))?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(output.status.code().is_some_and(|code| code != 0 && code < 124), "{output:?}");
     ensure!(said.contains("ebpf-netns-plugin: "), "it says why: {said}");
@@ -169,23 +165,29 @@ fn refuses(arena: &Arena<'_>, wrapper: &[&str]) -> Result<String> {
 
 fn no_bpffs(arena: &mut Arena<'_>, _size: Size) -> Result<Outcome> {
     arena.take_daemon()?.stop()?;
-    let without = ["unshare", "--mount", "sh", "-c", "umount /sys/fs/bpf && exec \"$@\"", "sh"];
-    let said = refuses(arena, &without)?;
+    let readonly = "mount -o remount,ro,bind /sys/fs/bpf && exec \"$@\"";
+    let said = refuses(arena, &["unshare", "--mount", "sh", "-c", readonly, "sh"])?;
     ensure!(said.contains("bpf"), "the reason names the file system: {said}");
-    let readonly =
-        ["unshare", "--mount", "sh", "-c", "mount -o remount,ro,bind /sys/fs/bpf && exec \"$@\"", "sh"];
-    let second = refuses(arena, &readonly)?;
+    // Where none is mounted, the daemon may mount one. It is gone with this namespace.
+    let without = "umount /sys/fs/bpf && exec timeout --signal=TERM 3 \"$@\"";
+    let mut unmounted = arena.machine().command("unshare");
+    unmounted.args(["--mount", "sh", "-c", without, "sh"]).arg(binaries::path(Binary::Plugin)?);
+    let output = output_of(unmounted.args(["run", "--docker-host", engine::DOCKER_HOST]))?;
+    let log = String::from_utf8_lossy(&output.stderr);
+    let mounted = log.contains("mounted the BPF file system");
+    ensure!(mounted || !log.contains("ready"), "it mounts one, or is not ready: {log}");
     let leaks = arena.leaks()?;
     ensure!(leaks.is_empty(), "frames came through: {leaks:?}");
     arena.start_daemon()?;
-    Ok(Outcome::Passed(format!("refused: `{said}`; `{second}`")))
+    Ok(Outcome::Passed(format!("read-only is refused: `{said}`; a missing one is mounted")))
 }
 
 fn kernel_refuses(arena: &mut Arena<'_>, size: Size) -> Result<Outcome> {
     let errors = ["E2BIG", "ENOMEM", "ENOSPC", "EPERM"];
     for error in errors.into_iter().take(size.of(1, 4, 4)) {
         let inject = format!("inject=bpf:error={error}");
-        let trace = Trace::of(arena.machine(), arena.daemon()?, &["-e", "trace=bpf", "-e", &inject])?;
+        let trace =
+            Trace::of(arena.machine(), arena.daemon()?, &["-e", "trace=bpf", "-e", &inject])?;
         let name = format!("refused-{error}");
         arena.run(&name, Policy::XdpDropUdp)?;
         let quiet = arena.leaks()?;

@@ -56,11 +56,11 @@ pub(super) const FAULTS: &[Fault] = &[
 ];
 
 /// What the daemon does when it is killed.
-struct Phase {
+pub(super) struct Phase {
     /// Brings about what is traced.
-    act: fn(&Arena<'_>) -> Result<()>,
+    pub(super) act: fn(&Arena<'_>) -> Result<()>,
     /// Brings back what was before it.
-    undo: fn(&Arena<'_>) -> Result<()>,
+    pub(super) undo: fn(&Arena<'_>) -> Result<()>,
 }
 
 /// A container that is connected to another network and disconnected from it again is all that it
@@ -99,7 +99,7 @@ fn while_detaching(arena: &mut Arena<'_>, size: Size) -> Result<Outcome> {
 }
 
 /// What a walk over system calls did.
-struct Walked {
+pub(super) struct Walked {
     points: usize,
     killed: usize,
     slowest: Duration,
@@ -114,7 +114,7 @@ impl std::fmt::Display for Walked {
 }
 
 /// Kills the running daemon at each call that it makes while a phase is on.
-fn walk(arena: &mut Arena<'_>, phase: &Phase, most: usize) -> Result<Walked> {
+pub(super) fn walk(arena: &mut Arena<'_>, phase: &Phase, most: usize) -> Result<Walked> {
     let trace = Trace::of(arena.machine(), arena.daemon()?, &[])?;
     (phase.act)(arena)?;
     arena.converged(DEADLINE)?;
@@ -171,8 +171,7 @@ fn walk_start(arena: &mut Arena<'_>, most: usize) -> Result<Walked> {
     let mut walked = Walked { points: 0, killed: 0, slowest: Duration::ZERO };
     for (call, number) in points(&counted, most) {
         let options = kill_at(call, number);
-        arena.options.wrapper =
-            wrapper(arena.machine(), &options.each_ref().map(String::as_str)).1;
+        arena.options.wrapper = wrapper(arena.machine(), &options.each_ref().map(String::as_str)).1;
         walked.points += 1;
         if arena.start_daemon().is_ok() {
             end_traced(arena)?;
@@ -200,10 +199,7 @@ fn end_traced(arena: &mut Arena<'_>) -> Result<()> {
 }
 
 /// Every point, or as many as are wanted, spread evenly over them.
-fn points(
-    counted: &BTreeMap<&'static str, usize>,
-    most: usize,
-) -> Vec<(&'static str, usize)> {
+fn points(counted: &BTreeMap<&'static str, usize>, most: usize) -> Vec<(&'static str, usize)> {
     let all: Vec<_> = counted
         .iter()
         .flat_map(|(call, count)| (1..=*count).map(move |number| (*call, number)))
@@ -216,17 +212,21 @@ fn signals(arena: &mut Arena<'_>, _size: Size) -> Result<Outcome> {
     arena.daemon()?.signal(Signal::SIGHUP)?;
     arena.converged(CONVERGENCE).context("after SIGHUP")?;
     let mut slowest = Duration::ZERO;
-    for signals in [&[Signal::SIGTERM][..], &[Signal::SIGINT], &[Signal::SIGTERM; 2]] {
+    for (signal, again) in
+        [(Signal::SIGTERM, false), (Signal::SIGINT, false), (Signal::SIGTERM, true)]
+    {
         let start = Instant::now();
         let daemon = arena.take_daemon()?;
-        for early in signals.iter().skip(1) {
-            daemon.signal(*early)?;
+        if again {
+            daemon.signal(signal)?;
+            // A second signal may come when it is over already.
+            daemon.end()?;
+        } else {
+            daemon.stop_by(signal)?;
         }
-        // A second signal may come when it is over already.
-        if signals.len() > 1 { daemon.end()? } else { daemon.stop_by(signals[0])? }
         slowest = slowest.max(start.elapsed());
         let leaks = arena.leaks()?;
-        ensure!(leaks.is_empty(), "after {signals:?}, frames came through: {leaks:?}");
+        ensure!(leaks.is_empty(), "after {signal}, frames came through: {leaks:?}");
         arena.start_daemon()?;
         arena.converged(CONVERGENCE)?;
     }
@@ -261,9 +261,11 @@ fn no_memory(arena: &mut Arena<'_>, size: Size) -> Result<Outcome> {
     for round in 0..rounds {
         let pid = arena.daemon()?.pid().to_string();
         // What it has stays; what it asks for from now on is refused.
-        crate::command::stdout_of(
-            std::process::Command::new("prlimit").args(["--as=1000000", "--pid", &pid]),
-        )?;
+        crate::command::stdout_of(std::process::Command::new("prlimit").args([
+            "--as=1000000",
+            "--pid",
+            &pid,
+        ]))?;
         for start in 0..3 {
             let name = format!("hungry-{round}-{start}");
             arena.run(&name, Policy::XdpDropUdp)?;

@@ -1,5 +1,6 @@
 //! Every fault that is tried, by number. One file a family.
 
+mod changing;
 mod counterexample;
 mod docker;
 mod host;
@@ -12,9 +13,15 @@ use super::fault::Fault;
 /// All faults, in order.
 #[must_use]
 pub fn all() -> Vec<Fault> {
-    let families =
-        [starting::FAULTS, killing::FAULTS, docker::FAULTS, tampering::FAULTS, host::FAULTS];
-    let mut all = families.concat();
+    let mut all = [
+        starting::FAULTS,
+        changing::FAULTS,
+        killing::FAULTS,
+        docker::FAULTS,
+        tampering::FAULTS,
+        host::FAULTS,
+    ]
+    .concat();
     all.sort_by_key(|fault| number(fault.id));
     all
 }

@@ -95,7 +95,7 @@ fn from_the_first_instruction(arena: &mut Arena<'_>, size: Size) -> Result<Outco
 
 /// Starts some containers at once, sees each let through what it may, and removes them.
 fn start_and_go(arena: &mut Arena<'_>, first: usize, count: usize, hot_plug: bool) -> Result<()> {
-    let policies = (first..first + count).map(|index| POLICIES[index % POLICIES.len()]);
+    let policies = POLICIES.into_iter().cycle().skip(first % POLICIES.len()).take(count);
     let started = start_batch(arena, &format!("start-{first}"), policies)?;
     for (name, sender) in &started {
         if hot_plug {
@@ -135,9 +135,8 @@ pub(super) fn start_batch(
                 scope.spawn(move || engine.docker(arguments))
             })
             .collect();
-        runs.into_iter().try_for_each(|run| {
-            run.join().map_err(|_panic| anyhow!("a start panicked"))?.map(drop)
-        })
+        runs.into_iter()
+            .try_for_each(|run| run.join().map_err(|_panic| anyhow!("a start panicked"))?.map(drop))
     })?;
     Ok(senders)
 }
@@ -170,7 +169,8 @@ fn innocents_start(arena: &mut Arena<'_>, size: Size) -> Result<Outcome> {
                 sent += counter::received(&table, sender.id, |_| true);
             }
         }
-        arena.remove(&[&started[0].0, &started[1].0])?;
+        let names: Vec<&str> = started.iter().map(|(name, _)| name.as_str()).collect();
+        arena.remove(&names)?;
     }
     Ok(Outcome::Passed(format!("{} starts without a label: 0 of {sent} frames lost", count / 2)))
 }
