@@ -5,6 +5,7 @@ mod counterexample;
 mod docker;
 mod host;
 mod killing;
+mod socket;
 mod starting;
 mod tampering;
 
@@ -20,6 +21,7 @@ pub fn all() -> Vec<Fault> {
         docker::FAULTS,
         tampering::FAULTS,
         host::FAULTS,
+        socket::FAULTS,
     ]
     .concat();
     all.sort_by_key(|fault| number(fault.id));
