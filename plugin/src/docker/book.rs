@@ -250,7 +250,7 @@ mod tests {
         serde_json::from_value(list).unwrap()
     }
 
-    fn network(id: &str, endpoints: Value) -> Network {
+    fn network(id: &str, endpoints: &Value) -> Network {
         let network =
             json!({ "Id": id.repeat(16), "Name": id, "Driver": "bridge", "Containers": endpoints });
         serde_json::from_value(network).unwrap()
@@ -264,16 +264,16 @@ mod tests {
         json!([{ "Id": "web", "State": state, "Labels": { "tc.policy": "log" } }])
     }
 
-    fn described(id: &str) -> Option<Description> {
+    fn described(id: &str) -> Description {
         let json = json!({ "Id": id, "State": { "Status": "running", "Pid": 7 } });
-        Some(serde_json::from_value(json).unwrap())
+        serde_json::from_value(json).unwrap()
     }
 
     #[test]
     fn a_snapshot_is_as_old_as_the_oldest_answer_in_it() {
         let mut book = Book::default();
         let on = |network| Inspected::Known(network);
-        let (one, two) = (network("1", json!({})), network("2", json!({ "web": {} })));
+        let (one, two) = (network("1", &json!({})), network("2", &json!({ "web": {} })));
         book.take(gathered(web("running"), vec![on(one.clone()), on(two.clone())]), 5);
         assert_eq!(book.snapshot().as_of, 5);
         let refused = || AskError::refused("x", StatusCode::INTERNAL_SERVER_ERROR, b"");
@@ -282,7 +282,7 @@ mod tests {
         let snapshot = book.snapshot();
         assert_eq!(snapshot.as_of, 5, "who is on the second network was told then");
         assert_eq!(snapshot.containers[0].endpoints.len(), 1, "and is remembered");
-        let untold = Inspected::Untold(network("3", json!(null)), refused());
+        let untold = Inspected::Untold(network("3", &json!(null)), refused());
         book.take(gathered(web("running"), vec![on(one), on(two), untold]), 7);
         assert_eq!(book.snapshot().as_of, 0, "nobody ever told who is on the third");
     }
@@ -297,7 +297,7 @@ mod tests {
             "ep-4": { "MacAddress": "02:00:00:00:00:04" },
         });
         let strangers = HashSet::from(["build".to_owned()]);
-        let networks = vec![Inspected::Known(network("1", endpoints))];
+        let networks = vec![Inspected::Known(network("1", &endpoints))];
         book.take(Gathered { containers: listed(web("running")), networks, strangers }, 1);
         let snapshot = book.snapshot();
         let macs = |endpoints: &[Endpoint]| {
@@ -313,17 +313,17 @@ mod tests {
         let mut book = Book::default();
         let on = |endpoint: &str| {
             let endpoints = json!({ "web": { "EndpointID": endpoint } });
-            vec![Inspected::Known(network("1", endpoints))]
+            vec![Inspected::Known(network("1", &endpoints))]
         };
         let wanted = BTreeSet::from(["web".to_owned()]);
         assert!(book.take(gathered(web("running"), on("e1")), 1));
         assert_eq!(book.to_describe(false), wanted);
-        book.describe("web".to_owned(), described("web"));
+        book.describe("web".to_owned(), Some(described("web")));
         assert!(!book.take(gathered(web("running"), on("e1")), 2), "nothing changed");
         assert!(book.to_describe(false).is_empty());
         assert!(book.take(gathered(web("running"), on("e2")), 3));
         assert_eq!(book.to_describe(false), wanted);
-        book.describe("web".to_owned(), described("web"));
+        book.describe("web".to_owned(), Some(described("web")));
         book.note(Hint::Container("web".to_owned()));
         assert_eq!(book.to_describe(false), wanted, "an event told of it");
         book.asking("web");
