@@ -83,6 +83,8 @@ fn run(args: Run) -> Result<(), Failure> {
     sandbox::require_capabilities()?;
     // This may have to mount, which nothing may after the next line.
     let pins = Pins::open(&pins)?;
+    // This takes CAP_SYS_NICE.
+    sandbox::come_first();
     // Before there is a second thread, which would keep what it has.
     let sandbox = sandbox::enter(settings)?;
     let options = Options { docker, control_socket, pins, state, tc, strict };

@@ -20,6 +20,7 @@ mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use ebpf_netns::monitor::LinkEvent;
@@ -47,6 +48,10 @@ pub const QUEUE: usize = 4096;
 const RECONCILE: Duration = Duration::from_secs(30);
 /// Events that are taken in before anything is decided.
 const BATCH: usize = 512;
+/// How long nothing has to have been heard of links before something is done that takes long.
+const QUIET: Duration = Duration::from_millis(10);
+/// How often is looked whether there is an event, while something is left to do.
+const POLL: Duration = Duration::from_micros(200);
 /// How long who asks for the status is kept waiting for what is under way.
 const UNDER_WAY: Duration = Duration::from_millis(500);
 
@@ -80,6 +85,8 @@ pub struct Engine {
     damaged: BTreeSet<Ifindex>,
     counts: Counts,
     asked: Vec<(Instant, oneshot::Sender<Status>)>,
+    /// When something was last heard of links, or done that takes long.
+    stirred: Instant,
 }
 
 /// What happened since the start.
@@ -129,6 +136,7 @@ impl Engine {
             damaged: BTreeSet::new(),
             counts: Counts::default(),
             asked: Vec::new(),
+            stirred: Instant::now(),
         })
     }
 
@@ -154,14 +162,20 @@ impl Engine {
         }
     }
 
-    /// The next event; works off what takes long while there is none.
+    /// The next event. What takes long is worked off while nothing happens: whoever plugs an
+    /// interface in is not to meet a kernel, or an engine, that is busy with something that can wait.
     fn next(&mut self, events: &mut mpsc::Receiver<Event>) -> Option<Event> {
         while !self.backlog.is_empty() {
             match events.try_recv() {
                 Ok(event) => return Some(event),
-                Err(TryRecvError::Empty) => self.work_off(),
                 Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) if self.stirred.elapsed() < QUIET => {
+                    thread::sleep(POLL);
+                    continue;
+                }
+                Err(TryRecvError::Empty) => self.work_off(),
             }
+            self.stirred = Instant::now();
             self.answer();
         }
         events.blocking_recv()
@@ -170,8 +184,11 @@ impl Engine {
     /// Takes in what waits; false when it is to end.
     fn take_in(&mut self, first: Event, events: &mut mpsc::Receiver<Event>) -> bool {
         let mut next = Some(first);
+        let mut newest = None;
         for _ in 0..BATCH {
             match next {
+                // Whoever was kept waiting may find many, each of them all there is.
+                Some(Event::Docker(DockerNews::Seen(snapshot))) => newest = Some(snapshot),
                 Some(Event::Docker(news)) => self.learn(news),
                 Some(Event::Links(changes)) => self.links_changed(changes),
                 Some(Event::Packet(record)) => packets::log(&record, &self.world),
@@ -182,6 +199,9 @@ impl Engine {
                 None => break,
             }
             next = events.try_recv().ok();
+        }
+        if let Some(snapshot) = newest {
+            self.learn(DockerNews::Seen(snapshot));
         }
         true
     }
@@ -202,6 +222,7 @@ impl Engine {
     }
 
     fn links_changed(&mut self, changes: Vec<LinkEvent>) {
+        self.stirred = Instant::now();
         for change in changes {
             match change {
                 LinkEvent::Changed(link) => self.link_changed(&link),

@@ -113,7 +113,8 @@ impl Kernel {
     /// One write: the programs see the old entry or the new one.
     fn set_policy(&mut self, ifindex: Ifindex, policy: InterfacePolicy) -> Result<(), Refusal> {
         let key = ifindex.get();
-        let quarantined = self.policy.get(&key, 0).map_or(true, |old| old == InterfacePolicy::CLOSED);
+        let quarantined =
+            self.policy.get(&key, 0).map_or(true, |old| old == InterfacePolicy::CLOSED);
         self.policy
             .insert(key, policy, 0)
             .map_err(|error| Refusal::new(format!("write the policy map: {error}")))?;

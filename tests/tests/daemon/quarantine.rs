@@ -147,9 +147,9 @@ fn a_killed_daemon_leaves_everything_and_the_next_one_changes_nothing() -> Resul
         return Ok(());
     }
     let scene = Scene::start()?;
-    for tc in ["--tc=tcx", "--tc=clsact"] {
-        let daemon = scene.daemon_with(&[tc])?;
-        let names = [format!("xdp{}", &tc[5..]), format!("tc{}", &tc[5..])];
+    for tc in ["tcx", "clsact"] {
+        let daemon = scene.daemon_with(&["--tc", tc])?;
+        let names = [format!("xdp-{tc}"), format!("tc-{tc}")];
         scene.run(&names[0], &[("xdp.policy", "drop-icmp")])?;
         scene.run(&names[1], &[("tc.policy", "drop-icmp")])?;
         for name in &names {
@@ -160,7 +160,7 @@ fn a_killed_daemon_leaves_everything_and_the_next_one_changes_nothing() -> Resul
         for name in &names {
             check_no_ping(&scene, name, "the daemon is dead")?;
         }
-        let daemon = scene.daemon_with(&[tc])?;
+        let daemon = scene.daemon_with(&["--tc", tc])?;
         for name in &names {
             let found = wait_state(&daemon, name, State::Enforced)?;
             let hooks = &only_interface(&found)?.hooks;
