@@ -83,6 +83,7 @@ fn run(args: Run) -> Result<(), Failure> {
     sandbox::require_capabilities()?;
     // This may have to mount, which nothing may after the next line.
     let pins = Pins::open(&pins)?;
+    kernel::probe();
     // This takes CAP_SYS_NICE.
     sandbox::come_first();
     // Before there is a second thread, which would keep what it has.

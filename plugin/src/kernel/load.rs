@@ -58,6 +58,13 @@ pub struct ProgramIdentity {
     pub tag: String,
 }
 
+/// Finds out what this kernel can, once for the process. To be done with all the rights there are:
+/// aya asks with a tracing program, and without `CAP_PERFMON` takes the refusal for a kernel that
+/// does not know names of programs.
+pub fn probe() {
+    aya::features();
+}
+
 pub(super) const MAPS: [&str; 3] = [POLICY_MAP, STATS_MAP, EVENTS_MAP];
 
 /// Loads the object. Its programs are new with every start; its maps are those that are pinned, so

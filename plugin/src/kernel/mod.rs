@@ -29,7 +29,7 @@ use plugin_common::abi::{
 pub use self::audit::Damage;
 pub use self::events::PacketEvents;
 pub use self::inherit::{CleanError, clean};
-pub use self::load::{LoadError, ProgramIdentity};
+pub use self::load::{LoadError, ProgramIdentity, probe};
 pub use self::pins::{DEFAULT_DIRECTORY, Pins, PinsError};
 pub use self::query::{AttachedProgram, attached};
 pub use self::refusal::Refusal;
