@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use ebpf_netns::docker::Endpoint;
 use ebpf_netns::monitor::{LinkEvent, LinkMonitor, MonitorError};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
+use crate::config::{Config, Place};
 use crate::control::{self, ServerError};
 use crate::docker;
 use crate::engine::{Engine, EngineError, Parts, QUEUE};
@@ -22,6 +23,7 @@ use crate::kernel::{Kernel, LoadError, PacketEvents, Pins, PinsError};
 use crate::look::Look;
 use crate::plan::TcFlavour;
 use crate::records::Records;
+use crate::reload;
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::service;
 use crate::sweeper;
@@ -42,8 +44,12 @@ pub struct Options {
     pub pins: Pins,
     /// Where to write down what is attached.
     pub state: PathBuf,
-    /// Which ways to attach at TC may be used.
-    pub tc: TcFlavour,
+    /// Where the configuration is loaded from again.
+    pub place: Place,
+    /// The configuration.
+    pub config: Config,
+    /// Which ways to attach at TC may be used, whatever the configuration says.
+    pub tc: Option<TcFlavour>,
     /// Strict mode, and the bridges that it governs: Docker's if none are named.
     pub strict: Option<Vec<String>>,
 }
@@ -94,14 +100,15 @@ pub enum DaemonError {
 pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> {
     let control = control::bind(&options.control_socket)?;
     let stop = stop_signal()?;
+    let hangups = listen(SignalKind::hangup())?;
     let (kernel, packets) = Kernel::load(options.pins)?;
     let (events, receiver) = mpsc::channel(QUEUE);
     let look = Arc::new(Look::default());
     // Subscribing comes before listing, which the engine does first.
     let monitor = LinkMonitor::open()?;
     let records = Records::open(&options.state);
-    let parts =
-        Parts { kernel, records, tc: options.tc, strict: options.strict, look: Arc::clone(&look) };
+    let Options { config, tc, strict, .. } = options;
+    let parts = Parts { kernel, records, config, tc, strict, look: Arc::clone(&look) };
     let engine = start_engine(parts, receiver)?;
     sandbox.seal()?;
 
@@ -114,7 +121,10 @@ pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> 
     let mut helpers = JoinSet::new();
     helpers.spawn(async move { sweeper::run(&gone).await });
     helpers.spawn(watch_packets(packets, events.clone()));
-    helpers.spawn(serve(control, events.clone()));
+    let (reloads, requests) = mpsc::channel(reload::QUEUE);
+    helpers.spawn(reload::run(options.place, requests, events.clone()));
+    helpers.spawn(reload::on_hangup(hangups, reloads.clone()));
+    helpers.spawn(serve(control, events.clone(), reloads));
     helpers.spawn(service::watchdog(events.clone()));
     info!(socket = %options.control_socket.display(), "ready");
     service::ready();
@@ -155,10 +165,11 @@ fn start_engine(
     Ok(end)
 }
 
+fn listen(kind: SignalKind) -> Result<Signal, DaemonError> {
+    signal(kind).map_err(|source| DaemonError::System { what: "listen for signals", source })
+}
+
 fn stop_signal() -> Result<impl Future<Output = ()>, DaemonError> {
-    let listen = |kind| {
-        signal(kind).map_err(|source| DaemonError::System { what: "listen for signals", source })
-    };
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
     Ok(async move {
@@ -216,8 +227,12 @@ async fn watch_packets(packets: PacketEvents, events: mpsc::Sender<Event>) {
     }
 }
 
-async fn serve(control: control::Control, events: mpsc::Sender<Event>) {
-    if let Err(error) = control::serve(control, events).await {
+async fn serve(
+    control: control::Control,
+    events: mpsc::Sender<Event>,
+    reloads: mpsc::Sender<reload::Reply>,
+) {
+    if let Err(error) = control::serve(control, events, reloads).await {
         error!(%error, "the control socket failed");
     }
 }

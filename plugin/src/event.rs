@@ -5,6 +5,7 @@ use plugin_common::abi::PacketRecord;
 use tokio::sync::oneshot;
 
 use crate::facts::Snapshot;
+use crate::reload::Reload;
 use crate::start::StartAsked;
 use crate::status::Status;
 
@@ -21,6 +22,8 @@ pub enum Event {
     Status(oneshot::Sender<Status>),
     /// A container is about to start, and its runtime asks whether it may.
     Start(StartAsked),
+    /// The configuration was loaded again, or could not be.
+    Reload(Box<Reload>),
     /// Time has passed: what failed is tried again.
     Tick,
     /// End.

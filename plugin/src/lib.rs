@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod docker;
@@ -17,6 +18,7 @@ pub mod plan;
 pub mod policy;
 pub mod records;
 pub mod register;
+pub mod reload;
 pub mod runtime;
 pub mod sandbox;
 mod service;

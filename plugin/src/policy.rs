@@ -36,6 +36,12 @@ impl From<&LabelPolicy> for Rules {
 }
 
 impl Demand {
+    /// Whether there is nothing to enforce.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::Enforce(Rules::default())
+    }
+
     /// Both demands: a packet passes when each of them lets it pass. Containers that share a
     /// namespace share its interfaces, and none may loosen what another asks for.
     #[must_use]
@@ -57,7 +63,8 @@ impl Rules {
                 Some(mode) => Some(XdpPolicy { presets: one.presets | other.presets, mode }),
                 None => {
                     return Demand::Close(
-                        "containers that share this interface ask for different values of xdp.mode"
+                        "different values of xdp.mode are asked for: by containers that share this \
+                         interface, or by the operator's default policy and a label"
                             .to_owned(),
                     );
                 }

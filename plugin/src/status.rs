@@ -1,8 +1,11 @@
 //! What `status` tells, as data: the daemon fills it in, JSON carries it, and the table shows it.
 
+use std::path::PathBuf;
+
 use ebpf_netns::Ifindex;
 use serde::{Deserialize, Serialize};
 
+use crate::config::OnError;
 use crate::kernel::{ProgramIdentity, Traffic};
 
 /// Everything that is enforced, and what is not and why.
@@ -12,12 +15,42 @@ pub struct Status {
     pub version: String,
     /// Docker, as the daemon sees it.
     pub docker: DockerStatus,
-    /// The containers that have labels of ours, in the order of their names.
+    /// What the operator configured.
+    pub config: ConfigStatus,
+    /// The containers that have a policy, in the order of their names.
     pub containers: Vec<ContainerStatus>,
     /// Interfaces that are closed until it is known whose they are, in the order of their indices.
     pub quarantined: Vec<QuarantineStatus>,
     /// What happened since the daemon started.
     pub counts: Counts,
+}
+
+/// What the operator configured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigStatus {
+    /// The file that it was read from; none if there was no file.
+    pub file: Option<PathBuf>,
+    /// When it was loaded, in seconds since 1970.
+    pub since: u64,
+    /// The policy of every container.
+    pub default: Option<String>,
+    /// What a label does that is not understood.
+    pub on_error: OnError,
+    /// The policies that labels can name.
+    pub policies: Vec<PolicyStatus>,
+    /// What is wrong with the configuration that was to follow and was not taken.
+    pub refused: Vec<String>,
+}
+
+/// A policy that labels can name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyStatus {
+    /// The name.
+    pub name: String,
+    /// The presets.
+    pub policy: String,
+    /// How many containers have labels that name it.
+    pub containers: usize,
 }
 
 /// An interface that is closed until it is known whose it is.
@@ -91,7 +124,7 @@ pub enum State {
     Closed,
     /// The policy stands on no interface, since the host has no end of them.
     Unenforceable,
-    /// It could not be closed, and should have been.
+    /// Not all is stopped that should be: a person must act.
     Open,
     /// Its interfaces could not be looked up.
     Unknown,

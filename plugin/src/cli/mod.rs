@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::Place;
 use crate::control::DEFAULT_SOCKET;
 use crate::plan::TcFlavour;
 use crate::sandbox::Unlisted;
@@ -20,8 +21,9 @@ pub use self::verbs::main;
 /// Where dockerd has its `--exec-root` unless told otherwise.
 const DEFAULT_EXEC_ROOT: &str = "/var/run/docker";
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 the operation failed; 2 wrong usage; 65 a label is \
-    not understood; 66 no such interface; 69 Docker or the daemon is not reachable; 77 not \
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 the operation failed; 2 wrong usage; 65 a label or \
+    the configuration is not understood; 66 no such interface; 69 Docker or the daemon is not \
+    reachable; 77 not \
     permitted.";
 
 /// Docker labels to XDP and TC policy on the container's host-side veth.
@@ -47,7 +49,12 @@ enum Verb {
     Clean(Places),
     /// Show what is enforced on each container, what is not, and why.
     Status(StatusArgs),
-    /// Read labels as the daemon would, without Docker or root.
+    /// Have the daemon load its configuration again, as SIGHUP does, and say what came of it.
+    ///
+    /// Nothing is released meanwhile. A configuration that is not understood is refused as a whole:
+    /// the exit code is then 65, and what was in force stays.
+    Reload(ReloadArgs),
+    /// Read labels or a configuration as the daemon would, without Docker or root.
     ///
     /// Exits with 65 and says key, column, found and expected when they are not understood.
     Check(Check),
@@ -73,9 +80,12 @@ struct Run {
     control_socket: PathBuf,
     #[command(flatten)]
     places: Places,
-    /// How to attach at TC: TCX where the kernel has it (6.6) and else clsact, or one of them alone.
-    #[arg(long, value_enum, default_value_t)]
-    tc: TcFlavour,
+    #[command(flatten)]
+    config: ConfigArg,
+    /// How to attach at TC, whatever the configuration says: TCX where the kernel has it (6.6) and
+    /// else clsact, or one of them alone.
+    #[arg(long, value_enum)]
+    tc: Option<TcFlavour>,
     /// Have the kernel close every new port of Docker's bridges until what it is to be stands, also
     /// while no daemon runs. Needs nftables' bridge family (Linux 5.10).
     #[arg(long)]
@@ -93,6 +103,21 @@ struct Run {
     /// What becomes of a system call that the daemon is not known to make.
     #[arg(long, value_enum, default_value_t, env = "EBPF_NETNS_SECCOMP", hide = true)]
     seccomp: Unlisted,
+}
+
+/// The configuration of a daemon.
+#[derive(Debug, Args)]
+struct ConfigArg {
+    /// The configuration. Its directory `policies` has the named policies. Without this, it is
+    /// /etc/ebpf-netns/config.toml if that is there.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigArg {
+    fn place(self) -> Place {
+        self.config.map_or_else(Place::default, Place::named)
+    }
 }
 
 /// Where a daemon leaves what outlives it.
@@ -117,10 +142,29 @@ struct StatusArgs {
 }
 
 #[derive(Debug, Args)]
+struct ReloadArgs {
+    /// Where the daemon listens.
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    control_socket: PathBuf,
+    /// How to show it.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
 struct Check {
     /// A label, as docker run takes it; may be given several times.
-    #[arg(long = "label", short = 'l', value_name = "KEY=VALUE", required = true)]
+    #[arg(
+        long = "label",
+        short = 'l',
+        value_name = "KEY=VALUE",
+        required_unless_present = "config"
+    )]
     labels: Vec<OsString>,
+    /// A configuration to check, whose policies the labels may name. For labels alone, it is
+    /// /etc/ebpf-netns/config.toml if that is there.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// How to show it.
     #[arg(long, value_enum, default_value_t)]
     format: Format,

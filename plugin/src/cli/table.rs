@@ -1,19 +1,24 @@
 //! Results for people: tables without lines, which `grep` and `awk` read too.
 
 use std::fmt::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use comfy_table::{Table, presets};
 use ebpf_netns::text::printable;
 
+use crate::config::{Config, OnError};
 use crate::kernel::{AttachedProgram, Count, Traffic};
-use crate::labels::{Direction, LabelPolicy, XdpMode, format_presets};
+use crate::labels::{LabelPolicy, format_presets};
+use crate::reload::Taken;
 use crate::status::{
-    ContainerStatus, DockerStatus, HookStatus, InterfaceStatus, QuarantineStatus, Status,
+    ConfigStatus, ContainerStatus, DockerStatus, HookStatus, InterfaceStatus, PolicyStatus,
+    QuarantineStatus, Status,
 };
 
 /// The table of `status`, with what needs a sentence below it.
 pub(super) fn status(status: &Status) -> String {
     let mut text = docker(&status.docker);
+    text.push_str(&configured(&status.config));
     for QuarantineStatus { name, ifindex, seconds, reason } in &status.quarantined {
         let name = printable(name);
         // Writing to a string cannot fail.
@@ -133,30 +138,74 @@ fn add_sentences(text: &mut String, container: &ContainerStatus) {
     }
 }
 
+/// What came of `reload`.
+pub(super) fn taken(taken: &Taken) -> String {
+    let Taken { containers, changed, unfinished, notes } = taken;
+    let mut text = format!(
+        "configuration loaded; containers with a policy: {containers}, changed: {changed}\n"
+    );
+    if *unfinished > 0 {
+        // Writing to a string cannot fail.
+        writeln!(text, "still attaching on {unfinished} interfaces: status shows when it is done")
+            .ok();
+    }
+    for note in notes {
+        writeln!(text, "{note}").ok();
+    }
+    text
+}
+
 /// What labels mean, in one line.
 pub(super) fn policy(policy: Option<&LabelPolicy>) -> String {
-    let Some(LabelPolicy { xdp, tc }) = policy else {
-        return "none of these labels is ebpf-netns's: nothing is touched".to_owned();
-    };
-    let mut parts = Vec::new();
-    if let Some(xdp) = xdp {
-        let mode = match xdp.mode {
-            XdpMode::Auto => "auto",
-            XdpMode::Native => "native",
-            XdpMode::Generic => "generic",
-            XdpMode::Offload => "offload",
-        };
-        parts.push(format!("XDP ({mode}), egress: {}", format_presets(xdp.presets)));
+    policy.map_or_else(
+        || "none of these labels is ebpf-netns's: nothing is touched".to_owned(),
+        ToString::to_string,
+    )
+}
+
+/// What a configuration says, for `check`.
+pub(super) fn config(config: &Config) -> String {
+    let Config { file, default, policies, .. } = config;
+    let file = file.as_ref().map_or("no file".to_owned(), |file| file.display().to_string());
+    let mut text = format!("{}: understood\n", printable(&file));
+    text.push_str(&default_policy(default.as_ref().map(ToString::to_string).as_deref()));
+    for (name, presets) in policies.iter() {
+        // Writing to a string cannot fail.
+        writeln!(text, "policy {name}: {}", format_presets(presets)).ok();
     }
-    if let Some(tc) = tc {
-        let direction = match tc.direction {
-            Direction::Egress => "egress",
-            Direction::Ingress => "ingress",
-            Direction::Both => "egress and ingress",
-        };
-        parts.push(format!("TC, {direction}: {}", format_presets(tc.presets)));
+    text
+}
+
+fn default_policy(default: Option<&str>) -> String {
+    default.map_or(String::new(), |policy| format!("policy of every container: {policy}\n"))
+}
+
+/// What the operator configured, as far as it is not the default.
+fn configured(config: &ConfigStatus) -> String {
+    let ConfigStatus { file, since, default, on_error, policies, refused } = config;
+    let mut text = String::new();
+    if let Some(file) = file {
+        let since = UNIX_EPOCH + Duration::from_secs(*since);
+        let age = SystemTime::now().duration_since(since).unwrap_or_default().as_secs();
+        // Writing to a string cannot fail.
+        writeln!(text, "configuration: {}, loaded {age} s ago", printable(&file.to_string_lossy()))
+            .ok();
     }
-    parts.join("; ")
+    text.push_str(&default_policy(default.as_deref()));
+    if *on_error == OnError::Audit {
+        text.push_str(
+            "labels that are not understood do not close their containers: on_error is audit\n",
+        );
+    }
+    for PolicyStatus { name, policy, containers } in policies {
+        // Writing to a string cannot fail.
+        writeln!(text, "policy {name}: {policy} (containers that name it: {containers})").ok();
+    }
+    for problem in refused {
+        let problem = printable(problem);
+        writeln!(text, "configuration not taken, the one before holds: {problem}").ok();
+    }
+    text
 }
 
 /// The table of `attached`.

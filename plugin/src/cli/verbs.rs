@@ -15,7 +15,10 @@ use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
 use super::runtime::{self, RuntimeVerb};
-use super::{AttachedArgs, Check, Cli, Format, LogFormat, Places, Run, StatusArgs, Verb, table};
+use super::{
+    AttachedArgs, Check, Cli, Format, LogFormat, Places, ReloadArgs, Run, StatusArgs, Verb, table,
+};
+use crate::config::{self, ConfigErrors, Place};
 use crate::control::{self, ClientError};
 use crate::daemon::{self, DaemonError, Options};
 use crate::error::{chain, of_system};
@@ -24,6 +27,7 @@ use crate::kernel::{self, CleanError, LoadError, Pins, PinsError, attached};
 use crate::labels::{self, LabelErrors};
 use crate::records;
 use crate::register::RegisterError;
+use crate::reload::Outcome;
 use crate::sandbox::{self, Paths, SandboxError, Settings};
 
 /// Reads the command line and does what it says.
@@ -34,6 +38,7 @@ pub fn main() -> ExitCode {
         Verb::Run(args) => (run(args), Format::Table),
         Verb::Clean(args) => (clean(&args), Format::Table),
         Verb::Status(args) => (status(&args), args.format),
+        Verb::Reload(args) => (reload(&args), args.format),
         Verb::Check(args) => (check(&args), args.format),
         Verb::Attached(args) => (show_attached(&args), args.format),
         Verb::Runtime(verb) => {
@@ -65,10 +70,11 @@ pub fn main() -> ExitCode {
 
 fn run(args: Run) -> Result<(), Failure> {
     let Run { docker_host, docker_exec_root, control_socket, places, tc, log_format, .. } = args;
-    let strict = args.strict.then_some(args.strict_bridges);
     let Places { pins, state } = places;
     start_log(log_format);
     let docker = endpoint(docker_host)?;
+    let place = args.config.place();
+    let config = config::load(&place)?;
     let mut settings = Settings::new(
         &docker,
         &Paths {
@@ -76,9 +82,16 @@ fn run(args: Run) -> Result<(), Failure> {
             state: &state,
             control_socket: &control_socket,
             docker_exec_root: &docker_exec_root,
+            config: place.directory(),
         },
     );
-    (settings.unlisted, settings.required) = (args.seccomp, args.require_sandbox);
+    settings.unlisted = args.seccomp;
+    settings.required = args.require_sandbox || config.require_sandbox;
+    // The command line counts more than the file.
+    let strict = (args.strict || config.strict).then(|| match args.strict_bridges {
+        none if none.is_empty() => config.strict_bridges.clone(),
+        named => named,
+    });
     // Who may not run leaves nothing behind.
     sandbox::require_capabilities()?;
     // This may have to mount, which nothing may after the next line.
@@ -88,7 +101,7 @@ fn run(args: Run) -> Result<(), Failure> {
     sandbox::come_first();
     // Before there is a second thread, which would keep what it has.
     let sandbox = sandbox::enter(settings)?;
-    let options = Options { docker, control_socket, pins, state, tc, strict };
+    let options = Options { docker, control_socket, pins, state, place, config, tc, strict };
     Ok(runtime()?.block_on(daemon::run(options, sandbox))?)
 }
 
@@ -137,14 +150,27 @@ fn status(args: &StatusArgs) -> Result<(), Failure> {
     print(args.format, &status, || table::status(&status))
 }
 
+fn reload(args: &ReloadArgs) -> Result<(), Failure> {
+    match runtime()?.block_on(control::reload(&args.control_socket))? {
+        Outcome::Taken(taken) => print(args.format, &taken, || table::taken(&taken)),
+        Outcome::Refused { errors } => Err(Failure::Refused(errors)),
+    }
+}
+
 fn check(args: &Check) -> Result<(), Failure> {
+    let place = args.config.clone().map_or_else(Place::default, Place::named);
+    let config = config::load(&place)?;
+    if args.labels.is_empty() {
+        let meaning = table::config(&config);
+        return print(args.format, &serde_json::json!({ "config": meaning }), || meaning);
+    }
     let mut given = BTreeMap::new();
     for label in &args.labels {
         let label = label.to_string_lossy();
         let (key, value) = label.split_once('=').unwrap_or((&label, ""));
         given.insert(key.to_owned(), value.to_owned());
     }
-    let policy = labels::parse(&given)?;
+    let policy = labels::parse_with(&given, &config.policies)?;
     let meaning = table::policy(policy.as_ref());
     print(args.format, &serde_json::json!({ "policy": meaning }), || format!("{meaning}\n"))
 }
@@ -196,6 +222,10 @@ pub(super) enum Failure {
     #[error("--docker-host {}: {reason}", printable(host))]
     DockerHost { host: String, reason: BadEndpoint },
     #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    #[error("the configuration is not understood, the one before holds:\n{}", .0.join("\n"))]
+    Refused(Vec<String>),
+    #[error(transparent)]
     Labels(#[from] LabelErrors),
     #[error(transparent)]
     Ifindex(#[from] InvalidIfindex),
@@ -226,7 +256,10 @@ impl Failure {
             // The verifier's refusal is an EACCES too.
             Self::Daemon(DaemonError::Load(_)) => exit::FAILED,
             Self::Docker(error) | Self::Register(RegisterError::Docker(error)) => error.exit_code(),
-            Self::Labels(_) | Self::Register(RegisterError::Document { .. }) => exit::BAD_DATA,
+            Self::Labels(_)
+            | Self::Config(_)
+            | Self::Refused(_)
+            | Self::Register(RegisterError::Document { .. }) => exit::BAD_DATA,
             Self::Daemon(error) if is_permission(error) => exit::NOT_PERMITTED,
             Self::Sandbox(error) if error.is_permission() => exit::NOT_PERMITTED,
             Self::Sandbox(error) if is_permission(error) => exit::NOT_PERMITTED,

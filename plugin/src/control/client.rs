@@ -15,7 +15,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout};
 
-use super::{MAY_START_PATH, STATUS_PATH};
+use super::{MAY_START_PATH, RELOAD_PATH, STATUS_PATH};
+use crate::reload::Outcome;
 use crate::start::{Question, Verdict};
 use crate::status::Status;
 
@@ -108,6 +109,16 @@ pub async fn may_start(
         .header("content-type", "application/json")
         .body(Full::from(question));
     within(left, ask(socket, request)).await
+}
+
+/// Has the daemon at this socket load its configuration again.
+///
+/// # Errors
+///
+/// When there is none, or it gives no answer.
+pub async fn reload(socket: &Path) -> Result<Outcome, ClientError> {
+    let request = Request::post(RELOAD_PATH).body(Full::default());
+    within(ANSWER, ask(socket, request)).await
 }
 
 async fn within<T>(

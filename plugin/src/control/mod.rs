@@ -3,7 +3,7 @@
 mod client;
 mod server;
 
-pub use self::client::{ClientError, may_start, status};
+pub use self::client::{ClientError, may_start, reload, status};
 pub use self::server::{Control, ServerError, bind, serve};
 
 /// Where the daemon listens unless it is told otherwise.
@@ -14,3 +14,6 @@ const STATUS_PATH: &str = "/v1/status";
 
 /// The path of the question whether a container may start.
 const MAY_START_PATH: &str = "/v1/may-start";
+
+/// The path that has the configuration loaded again.
+const RELOAD_PATH: &str = "/v1/reload";

@@ -15,8 +15,9 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::{MAY_START_PATH, STATUS_PATH};
+use super::{MAY_START_PATH, RELOAD_PATH, STATUS_PATH};
 use crate::event::Event;
+use crate::reload::Reply;
 use crate::start::{Question, StartAsked, Verdict};
 
 /// How long the engine may take to answer: an attachment takes it milliseconds.
@@ -106,13 +107,19 @@ pub fn bind(path: &Path) -> Result<Control, ServerError> {
 /// # Errors
 ///
 /// When the socket fails.
-pub async fn serve(control: Control, engine: mpsc::Sender<Event>) -> io::Result<()> {
+pub async fn serve(
+    control: Control,
+    engine: mpsc::Sender<Event>,
+    reloads: mpsc::Sender<Reply>,
+) -> io::Result<()> {
     let Control { listener, path, _lock } = control;
     let _remove = RemoveOnDrop(path);
+    let reload = axum::Router::new().route(RELOAD_PATH, post(reload)).with_state(reloads);
     let router = axum::Router::new()
         .route(STATUS_PATH, get(answer))
         .route(MAY_START_PATH, post(may_start))
-        .with_state(engine);
+        .with_state(engine)
+        .merge(reload);
     axum::serve(listener, router).await
 }
 
@@ -143,6 +150,15 @@ async fn may_start(
     timeout(Duration::from_millis(patience_ms), decided).await.ok();
     let last = verdict.borrow().clone();
     Json(last)
+}
+
+async fn reload(State(reloads): State<mpsc::Sender<Reply>>) -> Response {
+    let (reply, outcome) = oneshot::channel();
+    let asked = reloads.send(reply).await.is_ok();
+    match timeout(ANSWER, outcome).await {
+        Ok(Ok(outcome)) if asked => Json(outcome).into_response(),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "the engine does not answer").into_response(),
+    }
 }
 
 struct RemoveOnDrop(PathBuf);

@@ -296,6 +296,9 @@ fn announce(wanted: &Wanted, choice: &Choice) {
     let attached = attached.collect::<Vec<_>>().join(", ");
     let why = choice.notes.join("; ");
     match &choice.outcome {
+        Outcome::Enforced if attached.is_empty() => {
+            warn!(%container, %interface, %ifindex, why, "there is nothing to enforce");
+        }
         Outcome::Enforced => info!(%container, %interface, %ifindex, attached, why, "enforced"),
         Outcome::Closed(reason) => {
             error!(%container, %interface, %ifindex, attached, reason, "closed: nothing passes");

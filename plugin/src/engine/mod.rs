@@ -8,6 +8,7 @@
 //! enforce. What takes the kernel long is done one by one while no event waits.
 
 mod claims;
+mod config;
 mod enforce;
 mod newcomers;
 mod packets;
@@ -29,9 +30,11 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
+use self::config::Operator;
 use self::start_gate::StartGate;
 use self::strict::Strict;
 use self::world::{Wanted, World};
+use crate::config::Config;
 use crate::error::chain;
 use crate::event::{DockerNews, Event};
 use crate::gate::{Gate, GateError};
@@ -61,8 +64,10 @@ pub struct Parts {
     pub kernel: Kernel,
     /// Where it is written down what is attached.
     pub records: Records,
-    /// Which ways to attach at TC may be used.
-    pub tc: TcFlavour,
+    /// What the operator wants.
+    pub config: Config,
+    /// Which ways to attach at TC may be used, whatever the configuration says.
+    pub tc: Option<TcFlavour>,
     /// Strict mode, and the bridges that it governs: Docker's if none are named.
     pub strict: Option<Vec<String>>,
     /// Asks the Docker source to look again.
@@ -77,6 +82,7 @@ pub struct Engine {
     tc: TcFlavour,
     world: World,
     start_gate: StartGate,
+    operator: Operator,
     look: Arc<Look>,
     strict: Option<Strict>,
     /// Interfaces on which something that takes long is left to do.
@@ -115,7 +121,7 @@ impl Engine {
     ///
     /// When rtnetlink does not answer, or strict mode cannot be had.
     pub fn new(parts: Parts) -> Result<Self, EngineError> {
-        let Parts { kernel, records, tc, strict, look } = parts;
+        let Parts { kernel, records, config, tc, strict, look } = parts;
         let rtnl = Rtnl::open()?;
         let strict = if let Some(bridges) = strict {
             Some(Strict::start(&bridges, &rtnl.links()?)?)
@@ -123,13 +129,17 @@ impl Engine {
             give_up_gate();
             None
         };
-        Ok(Self {
+        let operator = Operator::new(tc);
+        let tc = operator.flavour(&config);
+        let world = World { config: Arc::new(config), ..World::default() };
+        let engine = Self {
             kernel,
             records,
             rtnl,
             tc,
             strict,
-            world: World::default(),
+            world,
+            operator,
             start_gate: StartGate::default(),
             look,
             backlog: BTreeMap::new(),
@@ -137,7 +147,9 @@ impl Engine {
             counts: Counts::default(),
             asked: Vec::new(),
             stirred: Instant::now(),
-        })
+        };
+        engine.describe_everyone(false);
+        Ok(engine)
     }
 
     /// Works until it is told to stop or the sources are gone. What is attached stays attached.
@@ -194,6 +206,7 @@ impl Engine {
                 Some(Event::Packet(record)) => packets::log(&record, &self.world),
                 Some(Event::Status(reply)) => self.asked.push((Instant::now(), reply)),
                 Some(Event::Start(asked)) => self.start_asked(asked),
+                Some(Event::Reload(reload)) => self.reload(*reload),
                 Some(Event::Tick) => self.ask_for_newcomers(),
                 Some(Event::Stop) => return false,
                 None => break,
@@ -294,6 +307,7 @@ impl Engine {
     /// Tells who asked, once nothing is under way or they have waited for long enough.
     fn answer(&mut self) {
         self.answer_those_who_wait();
+        self.answer_reloads();
         let idle = self.backlog.is_empty();
         let due = |(asked, _): &(Instant, _)| idle || asked.elapsed() > UNDER_WAY;
         let (due, waiting): (Vec<_>, _) =

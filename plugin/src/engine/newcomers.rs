@@ -56,10 +56,10 @@ struct Cleared {
 pub(super) struct Bystanders {
     /// The number of the last request that this answers.
     pub as_of: u64,
-    /// Their interfaces.
-    pub endpoints: Vec<Endpoint>,
-    /// Their namespaces, where Docker was asked for them.
-    pub places: Vec<Place>,
+    /// Interfaces that belong to no container.
+    pub others: Vec<Endpoint>,
+    /// The containers.
+    pub containers: Vec<ContainerFacts>,
 }
 
 /// Whose a veth is.
@@ -82,11 +82,17 @@ pub(super) struct Peer {
 }
 
 impl Bystanders {
-    pub(super) fn add(&mut self, facts: ContainerFacts) {
-        self.endpoints.extend(facts.endpoints);
-        if let Life::Placed(place) = facts.life {
-            self.places.push(place);
-        }
+    /// All interfaces.
+    fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.containers.iter().flat_map(|one| &one.endpoints).chain(&self.others)
+    }
+
+    /// Where the containers are, as far as Docker was asked.
+    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.containers.iter().filter_map(|one| match &one.life {
+            Life::Placed(place) => Some(place),
+            Life::Unplaced | Life::Down => None,
+        })
     }
 }
 
@@ -227,7 +233,7 @@ impl World {
         if self.containers.values().flat_map(|one| &one.facts.endpoints).any(is_it) {
             return Whose::Unknown("a container that has a policy is about to claim it");
         }
-        if peer.among_bystanders || self.bystanders.endpoints.iter().any(is_it) {
+        if peer.among_bystanders || self.bystanders.endpoints().any(is_it) {
             return Whose::Nobodys("its container has no policy");
         }
         if let Some(id) = held.heir_of.as_ref().filter(|id| self.containers.contains_key(*id)) {

@@ -84,7 +84,7 @@ impl Engine {
         let held: Vec<(Ifindex, Held)> =
             self.world.newcomers.held().map(|(ifindex, held)| (ifindex, held.clone())).collect();
         let closely = self.world.has_patience_ended(now);
-        self.look.describe_everyone(closely);
+        self.describe_everyone(closely);
         for (ifindex, held) in held {
             let Some(link) = self.world.veths.get(&ifindex).cloned() else { continue };
             let other_end = match peer(&self.rtnl, &link) {
@@ -119,7 +119,7 @@ impl Engine {
 
     fn is_among_bystanders(&self, nsid: Option<Nsid>) -> bool {
         nsid.is_some()
-            && self.world.bystanders.places.iter().any(|place| {
+            && self.world.bystanders.places().any(|place| {
                 Namespace::of_container(place.sandbox_key.as_deref(), None)
                     .ok()
                     .and_then(|namespace| self.rtnl.nsid(&namespace).ok())

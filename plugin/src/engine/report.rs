@@ -1,19 +1,23 @@
 //! The engine's state as `status` tells it.
 
+use std::time::UNIX_EPOCH;
+
 use ebpf_netns::veth::{Interface, VethPair};
 use ebpf_netns::{Ifindex, Link};
 use plugin_common::abi::InterfacePolicy;
 use plugin_common::presets::Presets;
 
 use super::Engine;
+use super::config::Judged;
 use super::world::{Claim, Enforced, Watched};
+use crate::config::Config;
 use crate::facts::Life;
-use crate::labels::format_presets;
+use crate::labels::{Policies, format_presets};
 use crate::plan::{Attachment, Hook, Outcome};
 use crate::policy::Demand;
 use crate::status::{
-    ContainerStatus, Counts, DockerStatus, HookStatus, HostSide, InterfaceStatus, QuarantineStatus,
-    State, Status,
+    ConfigStatus, ContainerStatus, Counts, DockerStatus, HookStatus, HostSide, InterfaceStatus,
+    PolicyStatus, QuarantineStatus, State, Status,
 };
 
 /// What is to be known of an interface that is not where it was.
@@ -36,6 +40,7 @@ impl Engine {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             docker,
+            config: self.config(),
             containers,
             quarantined: self.newcomers(),
             counts: Counts {
@@ -44,6 +49,28 @@ impl Engine {
                 overruns: self.counts.overruns,
                 record_failures: self.records.failures(),
             },
+        }
+    }
+
+    fn config(&self) -> ConfigStatus {
+        let Config { file, default, on_error, policies, .. } = &*self.world.config;
+        let used_by = |name: &str| {
+            let containers = self.world.containers.values();
+            containers.filter(|one| Policies::is_used(name, &one.facts.labels)).count()
+        };
+        let policies = policies.iter().map(|(name, presets)| PolicyStatus {
+            name: name.to_owned(),
+            policy: format_presets(presets),
+            containers: used_by(name),
+        });
+        let since = self.operator.since.duration_since(UNIX_EPOCH).unwrap_or_default();
+        ConfigStatus {
+            file: file.clone(),
+            since: since.as_secs(),
+            default: default.as_ref().map(ToString::to_string),
+            on_error: *on_error,
+            policies: policies.collect(),
+            refused: self.operator.refused.clone(),
         }
     }
 
@@ -116,6 +143,8 @@ impl Engine {
     ) -> InterfaceStatus {
         let (state, reason) = match enforced.choice.as_ref().map(|choice| &choice.outcome) {
             None => (State::Unknown, None),
+            // Only where labels are not understood and the operator does not want that to close.
+            Some(Outcome::Enforced) if enforced.current.ways.is_empty() => (State::Open, None),
             Some(Outcome::Enforced) => (State::Enforced, None),
             Some(Outcome::Closed(reason)) => (State::Closed, Some(reason.clone())),
             Some(Outcome::Open(reason)) => (State::Open, Some(reason.clone())),
@@ -171,8 +200,22 @@ fn network_of(container: &Watched, link: &Link) -> Option<String> {
     own.map(|endpoint| endpoint.network.clone())
 }
 
-/// The state of a container: the worst of its interfaces'.
+/// The state of a container, and why it is not as its labels say.
 fn sum_up(container: &Watched, interfaces: &[InterfaceStatus]) -> (State, Option<String>) {
+    let (state, reason) = worst(container, interfaces);
+    let Judged { demand, audited } = &container.judged;
+    let Some(errors) = audited else { return (state, reason) };
+    let left = if demand.is_nothing() {
+        "nothing is enforced"
+    } else {
+        "only the operator's default policy is enforced"
+    };
+    let audit = format!("on_error is audit, and labels are not understood: {left}: {errors}");
+    (state, Some(reason.map_or(audit.clone(), |reason| format!("{audit}; {reason}"))))
+}
+
+/// The state of a container: the worst of its interfaces'.
+fn worst(container: &Watched, interfaces: &[InterfaceStatus]) -> (State, Option<String>) {
     if let Some(reason) = &container.unseen {
         return (State::Unknown, Some(reason.clone()));
     }
@@ -187,7 +230,7 @@ fn sum_up(container: &Watched, interfaces: &[InterfaceStatus]) -> (State, Option
         {
             (State::Unknown, Some(NOT_HERE.to_owned()))
         }
-        None => match &container.demand {
+        None => match &container.judged.demand {
             Demand::Enforce(_) => (State::Idle, None),
             Demand::Close(reason) => (State::Closed, Some(reason.clone())),
         },

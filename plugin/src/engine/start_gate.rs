@@ -121,8 +121,12 @@ impl Engine {
     }
 
     fn verdict_of(&self, container: &Watched, seen: bool) -> Verdict {
-        if let Demand::Close(reason) = &container.demand {
+        if let Demand::Close(reason) = &container.judged.demand {
             return Verdict::Refused { reason: reason.clone() };
+        }
+        // Its labels are not understood, and the operator wants that to close nothing.
+        if container.judged.demand.is_nothing() {
+            return Verdict::NothingAsked;
         }
         match judge(&self.container(container), &container.facts.network) {
             Verdict::Stands if !seen => {

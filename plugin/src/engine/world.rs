@@ -2,23 +2,27 @@
 //! Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ebpf_netns::veth::{Interface, VethPair};
 use ebpf_netns::{Ifindex, Link, LinkKind, Nsid};
 
+use super::config::{Judged, judge};
 use super::newcomers::{Bystanders, Newcomers};
+use crate::config::Config;
 use crate::facts::{ContainerFacts, Life, Snapshot};
-use crate::labels;
 use crate::plan::{Choice, Refusals, Standing};
-use crate::policy::{Demand, Rules};
+use crate::policy::Demand;
 use crate::records::Owner;
 
 /// What is known.
 #[derive(Default)]
 pub(super) struct World {
+    /// What the operator wants.
+    pub config: Arc<Config>,
     /// The API version of Docker, or why it does not answer; `None` before the first try.
     pub docker: Option<Result<String, String>>,
-    /// The containers that have labels of ours, by id.
+    /// The containers that have a policy, by id.
     pub containers: BTreeMap<String, Watched>,
     /// Veths of the host.
     pub veths: BTreeMap<Ifindex, Link>,
@@ -30,11 +34,11 @@ pub(super) struct World {
     pub bystanders: Bystanders,
 }
 
-/// A container that has labels of ours.
+/// A container that has a policy.
 pub(super) struct Watched {
     pub facts: ContainerFacts,
-    /// What its labels, which never change, demand of its interfaces.
-    pub demand: Demand,
+    /// What its labels, which never change, and the operator demand of its interfaces.
+    pub judged: Judged,
     pub claim: Claim,
     /// Veths of its earlier claims whose other end went to another namespace. Who may move an
     /// interface away is not rid of its policy by that.
@@ -103,14 +107,15 @@ impl World {
     pub(super) fn set_seen(&mut self, snapshot: Snapshot) {
         let Snapshot { as_of, containers, others, bridges } = snapshot;
         let mut before = std::mem::take(&mut self.containers);
-        let mut bystanders = Bystanders { as_of, endpoints: others, places: Vec::new() };
+        let mut bystanders = Bystanders { as_of, others, containers: Vec::new() };
         for facts in containers {
             let watched = if let Some(known) = before.remove(&facts.id) {
                 known.update(facts)
-            } else if let Some(demand) = demand_of(&facts) {
-                Watched::new(facts, demand)
+            } else if let Some(judged) = judge(&facts, &self.config) {
+                judged.tell(&facts);
+                Watched::new(facts, judged)
             } else {
-                bystanders.add(facts);
+                bystanders.containers.push(facts);
                 continue;
             };
             self.containers.insert(watched.facts.id.clone(), watched);
@@ -229,7 +234,7 @@ impl World {
             .collect();
         for container in self.containers.values() {
             for pair in container.pairs() {
-                let demand = container.demand.clone();
+                let demand = container.judged.demand.clone();
                 let entry = wanted.entry(pair.host.index).or_default();
                 *entry = Some(match entry.take() {
                     Some(other) => Wanted { demand: other.demand.and(demand), ..other },
@@ -255,9 +260,9 @@ impl World {
 }
 
 impl Watched {
-    fn new(facts: ContainerFacts, demand: Demand) -> Self {
+    pub(super) fn new(facts: ContainerFacts, judged: Judged) -> Self {
         let (claim, astray) = (Claim::Nothing, Vec::new());
-        Self { facts, demand, claim, astray, unseen: None, doubtful: true }
+        Self { facts, judged, claim, astray, unseen: None, doubtful: true }
     }
 
     fn update(self, facts: ContainerFacts) -> Self {
@@ -294,18 +299,6 @@ impl Watched {
         let astray = self.pairs().filter(|pair| !claim.has(pair.host.index)).filter(moved);
         self.astray = astray.cloned().collect();
         self.claim = claim;
-    }
-}
-
-/// What a container's labels, which never change, demand; `None` if none of them is ours.
-fn demand_of(facts: &ContainerFacts) -> Option<Demand> {
-    match labels::parse(&facts.labels).transpose()? {
-        Ok(policy) => Some(Demand::Enforce(Rules::from(&policy))),
-        Err(errors) => {
-            let container = ebpf_netns::text::printable(&facts.name);
-            tracing::error!(%container, %errors, "labels not understood: kept closed");
-            Some(Demand::Close(errors.to_string()))
-        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use ebpf_netns::text;
 
+use super::policies::Policies;
 use super::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
 
 /// Characters of untrusted text that a message repeats.
@@ -25,7 +26,7 @@ enum Problem {
     WithoutPolicy { policy: &'static str },
     KeyTooLong,
     ValueTooLong,
-    Unexpected { column: usize, found: String, expected: Vec<String>, suggestion: Option<String> },
+    Unexpected { column: usize, found: String, expected: String, suggestion: Option<String> },
 }
 
 impl LabelError {
@@ -64,10 +65,40 @@ impl LabelError {
         found: &str,
         expected: impl Iterator<Item = &'a str>,
     ) -> Self {
-        let expected: Vec<String> = expected.map(str::to_owned).collect();
-        let suggestion = nearest(found, expected.iter().map(String::as_str)).map(str::to_owned);
+        let expected: Vec<&str> = expected.collect();
+        let suggestion = nearest(found, expected.iter().copied()).map(str::to_owned);
+        let expected = expected.join(", ");
         let found = found.to_owned();
         Self::new(key, Problem::Unexpected { column, found, expected, suggestion })
+    }
+
+    /// `found` is neither one of `presets` nor the name of one of the policies.
+    pub(super) fn no_such_policy(
+        key: &str,
+        found: &str,
+        presets: impl Iterator<Item = &'static str>,
+        policies: &Policies,
+    ) -> Self {
+        let presets: Vec<&str> = presets.collect();
+        let words = presets.iter().copied().chain(policies.names());
+        let suggestion = nearest(found, words).map(str::to_owned);
+        let directory = text::printable(policies.directory().unwrap_or_default());
+        let expected = format!("{}, or the name of a policy in {directory}", presets.join(", "));
+        let found = found.to_owned();
+        Self::new(key, Problem::Unexpected { column: 1, found, expected, suggestion })
+    }
+
+    /// The key that it is about.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// What is wrong, of a key that is not on a label.
+    #[must_use]
+    pub fn of_a_key(&self) -> String {
+        let sentence = self.to_string();
+        sentence.strip_prefix("label ").unwrap_or(&sentence).to_owned()
     }
 
     fn new(key: &str, problem: Problem) -> Self {
@@ -104,7 +135,6 @@ impl fmt::Display for LabelError {
             }
             Problem::Unexpected { column, found, expected, suggestion } => {
                 let found = text::printable_up_to(found, QUOTED_CHARS);
-                let expected = expected.join(", ");
                 write!(
                     f,
                     "label {key}: column {column}: found \"{found}\", expected one of {expected}"
@@ -137,6 +167,13 @@ impl From<Vec<LabelError>> for LabelErrors {
     }
 }
 
+impl LabelErrors {
+    /// Those that are told.
+    pub fn iter(&self) -> impl Iterator<Item = &LabelError> {
+        self.told.iter()
+    }
+}
+
 impl fmt::Display for LabelErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, error) in self.told.iter().enumerate() {
@@ -153,7 +190,7 @@ impl fmt::Display for LabelErrors {
 impl std::error::Error for LabelErrors {}
 
 /// The word that a typist may have meant: at most a third of it is different.
-pub(super) fn nearest<'a>(found: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(found: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let found: Vec<char> = found.to_lowercase().chars().take(QUOTED_CHARS).collect();
     words
         .map(|word| (distance(&found, &word.chars().collect::<Vec<_>>()), word))

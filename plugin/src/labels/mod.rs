@@ -5,17 +5,22 @@
 
 mod error;
 mod keys;
+mod policies;
 mod presets;
+mod show;
 
 use std::collections::BTreeMap;
 
 use plugin_common::presets::Presets;
 use serde::Serialize;
 
+pub(crate) use self::error::nearest;
 pub use self::error::{LabelError, LabelErrors};
 use self::keys::Key;
 pub use self::keys::is_ours;
+pub use self::policies::{Policies, check_name};
 pub(crate) use self::presets::format_presets;
+pub use self::presets::parse_list;
 
 /// Longest key under our prefixes, in bytes.
 pub const MAX_KEY_BYTES: usize = 256;
@@ -82,10 +87,22 @@ pub enum Direction {
 ///
 /// Every label of ours that is not understood.
 pub fn parse(labels: &BTreeMap<String, String>) -> Result<Option<LabelPolicy>, LabelErrors> {
+    parse_with(labels, &Policies::default())
+}
+
+/// As [`parse`], where labels may name these policies.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn parse_with(
+    labels: &BTreeMap<String, String>,
+    policies: &Policies,
+) -> Result<Option<LabelPolicy>, LabelErrors> {
     let mut fields = Fields::default();
     let mut errors = Vec::new();
     for (key, value) in labels.iter().filter(|(key, _)| is_ours(key)) {
-        if let Err(error) = read(key, value, &mut fields) {
+        if let Err(error) = read(key, value, policies, &mut fields) {
             errors.push(error);
         }
     }
@@ -132,14 +149,19 @@ impl Fields {
     }
 }
 
-fn read(key: &str, value: &str, fields: &mut Fields) -> Result<(), LabelError> {
+fn read(
+    key: &str,
+    value: &str,
+    policies: &Policies,
+    fields: &mut Fields,
+) -> Result<(), LabelError> {
     let known = keys::classify(key)?;
     if value.len() > MAX_VALUE_BYTES {
         return Err(LabelError::value_too_long(key));
     }
     match known {
-        Key::XdpPolicy => fields.xdp_policy = Some(presets::parse(key, value)?),
-        Key::TcPolicy => fields.tc_policy = Some(presets::parse(key, value)?),
+        Key::XdpPolicy => fields.xdp_policy = Some(presets::parse(key, value, policies)?),
+        Key::TcPolicy => fields.tc_policy = Some(presets::parse(key, value, policies)?),
         Key::XdpMode => {
             fields.xdp_mode = Some(word(
                 key,
@@ -258,6 +280,28 @@ mod tests {
         );
         refuses(&[("tc.policy", "log,drop-tpc")], &["tc.policy", "column 5", "drop-tpc"]);
         refuses(&[("tc.policy", "log, Drop-TCP")], &["column 6", "drop-tcp?"]);
+    }
+
+    #[test]
+    fn a_value_may_be_the_name_of_a_policy_and_of_nothing_else() {
+        let named = [("web".to_owned(), Presets::DROP_UDP)].into();
+        let policies = Policies::new("/etc/policies".to_owned(), named);
+        let read = |value| parse_with(&labels(&[("tc.policy", value)]), &policies);
+        assert_eq!(read("web"), Ok(Some(tc(Presets::DROP_UDP, Direction::Both))));
+        assert_eq!(read("log"), Ok(Some(tc(Presets::LOG, Direction::Both))));
+        let error = read("wbe").expect_err("refused").to_string();
+        assert!(!error.contains("did you mean"), "two of three letters differ: {error}");
+        for (value, words) in [
+            ("webb", ["tc.policy", "\"webb\"", "/etc/policies", "did you mean web?"]),
+            ("drop-tpc", ["column 1", "drop-all", "/etc/policies", "drop-tcp?"]),
+        ] {
+            let error = read(value).expect_err("refused").to_string();
+            assert!(words.iter().all(|word| error.contains(word)), "{error}");
+        }
+        for value in ["web,log", "log, web", "Web", "web "] {
+            let error = read(value).expect_err("refused").to_string();
+            assert!(!error.contains("/etc/policies"), "{value:?} can be no name: {error}");
+        }
     }
 
     #[test]

@@ -1,19 +1,38 @@
-//! The value of `xdp.policy` and `tc.policy`: presets, comma-separated. Pure.
+//! The value of `xdp.policy` and `tc.policy`: presets, comma-separated, or the name of a policy.
+//! Pure.
 
 use plugin_common::presets::Presets;
 
 use super::error::LabelError;
+use super::policies::{Policies, looks_like_name};
+
+/// Reads a preset list, or the name of one of the policies.
+pub(super) fn parse(key: &str, value: &str, policies: &Policies) -> Result<Presets, LabelError> {
+    if let Some(presets) = policies.get(value) {
+        return Ok(presets);
+    }
+    parse_list(key, value).map_err(|error| {
+        if policies.directory().is_some() && looks_like_name(value) {
+            LabelError::no_such_policy(key, value, names(), policies)
+        } else {
+            error
+        }
+    })
+}
 
 /// Reads a preset list. After a comma, spaces may stand, and nowhere else.
-pub(super) fn parse(key: &str, value: &str) -> Result<Presets, LabelError> {
+///
+/// # Errors
+///
+/// At the first word that is no preset.
+pub fn parse_list(key: &str, value: &str) -> Result<Presets, LabelError> {
     let mut all = Presets::PASS;
     let mut column = 1;
     for (position, item) in value.split(',').enumerate() {
         let name = if position == 0 { item } else { item.trim_start_matches(' ') };
         let spaces = item.len() - name.len();
         let Some((_, preset)) = Presets::NAMED.iter().find(|(known, _)| *known == name) else {
-            let names = Presets::NAMED.iter().map(|(known, _)| *known);
-            return Err(LabelError::unexpected(key, column + spaces, name, names));
+            return Err(LabelError::unexpected(key, column + spaces, name, names()));
         };
         all = all | *preset;
         column += item.chars().count() + 1;
@@ -21,7 +40,11 @@ pub(super) fn parse(key: &str, value: &str) -> Result<Presets, LabelError> {
     Ok(all)
 }
 
-/// The list that [`parse`] reads back as these presets, in the order of the documentation.
+fn names() -> impl Iterator<Item = &'static str> {
+    Presets::NAMED.iter().map(|(known, _)| *known)
+}
+
+/// The list that [`parse_list`] reads back as these presets, in the order of the documentation.
 #[must_use]
 pub(crate) fn format_presets(presets: Presets) -> String {
     let mut names: Vec<&str> = Presets::NAMED
@@ -47,7 +70,7 @@ mod tests {
         for bits in 0..32 {
             let presets = Presets::from_bits(bits);
             assert_eq!(
-                parse("xdp.policy", &format_presets(presets)),
+                parse_list("xdp.policy", &format_presets(presets)),
                 Ok(presets),
                 "{}",
                 format_presets(presets)

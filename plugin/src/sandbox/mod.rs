@@ -65,15 +65,18 @@ pub struct Paths<'a> {
     pub control_socket: &'a Path,
     /// Docker's `--exec-root`.
     pub docker_exec_root: &'a Path,
+    /// The directory of the configuration, which may be loaded again.
+    pub config: &'a Path,
 }
 
 impl Settings {
     /// What a daemon needs that reaches Docker there and has these places.
     #[must_use]
     pub fn new(docker: &Endpoint, paths: &Paths<'_>) -> Self {
-        let Paths { pins, state, control_socket, docker_exec_root } = *paths;
+        let Paths { pins, state, control_socket, docker_exec_root, config } = *paths;
         let own = [Some(pins), Some(state), Some(Path::new(RUN)), control_socket.parent()];
         let mut read: Vec<PathBuf> = READ.map(PathBuf::from).into();
+        read.push(config.to_owned());
         let tcp_port = match docker {
             Endpoint::Unix(_) => None,
             Endpoint::Tcp(address) => {

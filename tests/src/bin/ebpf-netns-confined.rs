@@ -75,6 +75,7 @@ fn main() -> Result<()> {
         state: Path::new(records::DEFAULT_DIRECTORY),
         control_socket: Path::new(CONTROL),
         docker_exec_root: Path::new(EXEC_ROOT),
+        config: Path::new(sandbox::CONFIGURATION),
     };
     let settings = Settings::new(&docker, &paths);
     match *depth {

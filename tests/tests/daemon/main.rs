@@ -6,6 +6,9 @@
 
 mod changes;
 mod coexistence;
+mod config;
+mod config_reload;
+mod config_swap;
 mod control;
 mod errors;
 mod escape;

@@ -76,7 +76,7 @@ fn t10_policy_stands_before_the_first_instruction_although_inspect_blocks() -> R
 }
 
 /// `docker run` of a container that waits at the gate.
-fn start_gated(scene: &Scene, name: &str, labels: &[Label<'_>]) -> Result<Process> {
+pub(crate) fn start_gated(scene: &Scene, name: &str, labels: &[Label<'_>]) -> Result<Process> {
     let mut run = scene.engine().docker_command();
     run.args(["run", "--detach", "--name", name, "--network", LAN, "--runtime", GATED_RUNTIME]);
     run.args(labels.iter().map(|(key, value)| format!("--label={key}={value}")));
@@ -85,7 +85,11 @@ fn start_gated(scene: &Scene, name: &str, labels: &[Label<'_>]) -> Result<Proces
 }
 
 /// Waits until a container is in a state and has one interface with programs.
-fn wait_interface(daemon: &Daemon<'_>, name: &str, state: State) -> Result<ContainerStatus> {
+pub(crate) fn wait_interface(
+    daemon: &Daemon<'_>,
+    name: &str,
+    state: State,
+) -> Result<ContainerStatus> {
     wait_for(DEADLINE, &format!("an interface of {name}"), || {
         let container = wait_state(daemon, name, state)?;
         ensure!(!only_interface(&container)?.hooks.is_empty(), "{container:?}");
@@ -113,7 +117,7 @@ fn is_attached(scene: &Scene, container: &ContainerStatus) -> Result<bool> {
 }
 
 /// A container's addresses as its network tells them: also while it is starting.
-fn addresses(scene: &Scene, name: &str) -> Result<Vec<IpAddr>> {
+pub(crate) fn addresses(scene: &Scene, name: &str) -> Result<Vec<IpAddr>> {
     wait_for(DEADLINE, &format!("addresses of {name}"), || {
         let network = scene.engine().docker(["network", "inspect", LAN])?;
         let network: Value = serde_json::from_str(&network)?;

@@ -1,0 +1,226 @@
+//! The operator's configuration: a file, and a directory of named policies beside it.
+//!
+//! Strict: what is not understood is an error, all errors are collected, and an error never becomes
+//! a default. Reads files, and changes nothing.
+
+mod document;
+mod file;
+mod policies;
+mod problem;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use self::document::{Reader, Value};
+pub use self::problem::{ConfigErrors, Problem};
+use crate::labels::{self, LabelPolicy, Policies};
+use crate::plan::TcFlavour;
+
+/// The file unless the daemon is told otherwise; it need not be there.
+pub const DEFAULT_FILE: &str = "/etc/ebpf-netns/config.toml";
+
+/// The directory of the named policies, beside the file.
+const POLICIES: &str = "policies";
+
+const KEYS: [&str; 6] =
+    ["default", "on_error", "require_sandbox", "strict", "strict_bridges", "tc"];
+
+/// The longest name of an interface, in bytes.
+const MAX_INTERFACE_BYTES: usize = 15;
+
+/// Where the configuration is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    file: PathBuf,
+    required: bool,
+}
+
+impl Place {
+    /// A file that has to be there.
+    #[must_use]
+    pub fn named(file: PathBuf) -> Self {
+        Self { file, required: true }
+    }
+
+    /// The directory that all of it is in.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        match self.file.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        }
+    }
+}
+
+impl Default for Place {
+    /// [`DEFAULT_FILE`], which need not be there.
+    fn default() -> Self {
+        Self { file: PathBuf::from(DEFAULT_FILE), required: false }
+    }
+}
+
+/// What the operator wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// The file that it was read from; none if there is no file.
+    pub file: Option<PathBuf>,
+    /// The policy of every container, which labels can only tighten.
+    pub default: Option<LabelPolicy>,
+    /// What a label does that is not understood.
+    pub on_error: OnError,
+    /// Whether the daemon ends where the kernel cannot confine it in every way.
+    pub require_sandbox: bool,
+    /// Whether what crosses a bridge has to belong to an interface that is known.
+    pub strict: bool,
+    /// Bridges that strict mode governs, in place of all of Docker's.
+    pub strict_bridges: Vec<String>,
+    /// Which ways to attach at TC may be used.
+    pub tc: Option<TcFlavour>,
+    /// Policies that labels can name.
+    pub policies: Policies,
+}
+
+/// What a label does that is not understood.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnError {
+    /// Nothing passes.
+    #[default]
+    Closed,
+    /// The operator's default policy stands, or nothing where there is none.
+    Audit,
+}
+
+/// Reads the configuration.
+///
+/// # Errors
+///
+/// Everything that is wrong with any of its files.
+pub fn load(place: &Place) -> Result<Config, ConfigErrors> {
+    let Place { file: path, required } = place;
+    let mut problems = Vec::new();
+    let policies = policies::load(&place.directory().join(POLICIES), &mut problems);
+    let config = match file::read(path) {
+        Ok(Some(text)) => {
+            let mut reader = Reader::new(path, &text);
+            let config = read(&mut reader, policies);
+            // The file first, and the policies that it may name after it.
+            problems.splice(0..0, reader.into_problems());
+            Config { file: Some(path.clone()), ..config }
+        }
+        Ok(None) => {
+            if *required {
+                let gone = "is not there: make it, or leave out --config";
+                problems.insert(0, Problem::of_file(path, gone));
+            }
+            Config { policies, ..Config::default() }
+        }
+        Err(reason) => {
+            problems.insert(0, Problem::of_file(path, reason));
+            Config::default()
+        }
+    };
+    if problems.is_empty() { Ok(config) } else { Err(ConfigErrors(problems)) }
+}
+
+fn read(reader: &mut Reader<'_>, policies: Policies) -> Config {
+    let mut config = Config { policies, ..Config::default() };
+    for (key, value) in reader.parse() {
+        let name: &str = key.get_ref();
+        match name {
+            "default" => config.default = default_policy(reader, &value, &config.policies),
+            "on_error" => {
+                let words = [("closed", OnError::Closed), ("audit", OnError::Audit)];
+                config.on_error = reader.word(name, &value, &words).unwrap_or_default();
+            }
+            "require_sandbox" => {
+                config.require_sandbox = reader.boolean(name, &value).unwrap_or_default();
+            }
+            "strict" => config.strict = reader.boolean(name, &value).unwrap_or_default(),
+            "strict_bridges" => config.strict_bridges = bridges(reader, name, &value),
+            "tc" => {
+                let words = [
+                    ("auto", TcFlavour::Auto),
+                    ("tcx", TcFlavour::Tcx),
+                    ("clsact", TcFlavour::Clsact),
+                ];
+                config.tc = reader.word(name, &value, &words);
+            }
+            _ => reader.unknown_key(key.span(), name, &KEYS),
+        }
+    }
+    config
+}
+
+fn bridges(reader: &mut Reader<'_>, key: &str, value: &Value<'_>) -> Vec<String> {
+    let mut bridges = Vec::new();
+    for (at, name) in reader.strings(key, value) {
+        let odd = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
+        if name.is_empty() || name.len() > MAX_INTERFACE_BYTES || name.contains(odd) {
+            reader.problem(at, format!("{key}: \"{name}\" cannot be the name of an interface"));
+        } else {
+            bridges.push(name.to_owned());
+        }
+    }
+    bridges
+}
+
+/// Reads the table whose keys are those of labels. TOML makes tables of `xdp.policy = …` without
+/// quotes, which mean the same.
+fn default_policy(
+    reader: &mut Reader<'_>,
+    value: &Value<'_>,
+    policies: &Policies,
+) -> Option<LabelPolicy> {
+    let mut labels = BTreeMap::new();
+    let mut places = BTreeMap::new();
+    let Some(table) = value.get_ref().as_table() else {
+        let example =
+            "default: expected a table: [default], and a line such as \"xdp.policy\" = \"log\"";
+        reader.problem(value.span(), example);
+        return None;
+    };
+    for (key, value) in table {
+        flatten(reader, key.get_ref(), key.span(), value, &mut |key, at, value| {
+            labels.insert(key.to_owned(), value.to_owned());
+            places.insert(key.to_owned(), at);
+        });
+    }
+    for key in labels.keys().filter(|key| !labels::is_ours(key)) {
+        let at = places.get(key).cloned().unwrap_or_default();
+        let expected = "expected a key of labels, such as \"xdp.policy\" or \"tc.policy\"";
+        reader.problem(at, format!("[default] {key}: {expected}"));
+    }
+    match labels::parse_with(&labels, policies) {
+        Ok(policy) => policy,
+        Err(errors) => {
+            for error in errors.iter() {
+                let at = places.get(error.key()).cloned().unwrap_or_default();
+                reader.problem(at, format!("[default] {}", error.of_a_key()));
+            }
+            None
+        }
+    }
+}
+
+fn flatten<'v>(
+    reader: &mut Reader<'_>,
+    key: &str,
+    at: Range<usize>,
+    value: &'v Value<'_>,
+    take: &mut impl FnMut(&str, Range<usize>, &'v str),
+) {
+    if let Some(table) = value.get_ref().as_table() {
+        for (inner, value) in table {
+            let key = format!("{key}.{}", inner.get_ref());
+            flatten(reader, &key, inner.span(), value, take);
+        }
+    } else if let Some(text) = reader.string(&format!("[default] {key}"), value) {
+        take(key, at, text);
+    }
+}
