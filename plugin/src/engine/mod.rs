@@ -263,8 +263,11 @@ impl Engine {
         self.exempt_if_foreign(link);
         if self.world.is_newcomer(link) {
             self.quarantine(link);
-        } else if unclaimed {
-            self.look.ask();
+        } else {
+            self.world.newcomers.stays_clear(link);
+            if unclaimed {
+                self.look.ask();
+            }
         }
         if self.lost_xdp(link) {
             self.damaged.insert(link.index);

@@ -125,6 +125,14 @@ impl Newcomers {
         self.cleared.insert(link.index, Cleared { since, peer: link.peer_nsid });
     }
 
+    /// It was looked at where it is now, and is still to be left alone: it is not looked at again
+    /// before it goes elsewhere.
+    pub(super) fn stays_clear(&mut self, link: &Link) {
+        if let Some(cleared) = self.cleared.get_mut(&link.index) {
+            cleared.peer = link.peer_nsid;
+        }
+    }
+
     pub(super) fn set_bridges(&mut self, names: Vec<String>) {
         self.of_docker = names.into_iter().collect();
     }
@@ -290,5 +298,158 @@ impl Watched {
     fn is_settled(&self) -> bool {
         let seen = matches!(self.claim, Claim::Host | Claim::Interfaces { .. });
         seen && !self.doubtful && self.unseen.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ebpf_netns::docker::NetworkMode;
+
+    use super::*;
+    use crate::facts::Snapshot;
+
+    const MAC: &str = "02:42:ac:11:00:09";
+
+    fn index(number: u32) -> Ifindex {
+        number.try_into().unwrap()
+    }
+
+    fn link(own: u32, kind: LinkKind, name: &str, peer_nsid: Option<i32>) -> Link {
+        Link {
+            index: index(own),
+            name: name.to_owned(),
+            master: (kind == LinkKind::Veth).then(|| index(3)),
+            kind,
+            mac: None,
+            peer_index: Some(index(2)),
+            peer_nsid: peer_nsid.and_then(Nsid::new),
+            mtu: 1500,
+            up: true,
+            carrier: true,
+            xdp: None,
+        }
+    }
+
+    fn veth(own: u32, peer_nsid: Option<i32>) -> Link {
+        link(own, LinkKind::Veth, "veth", peer_nsid)
+    }
+
+    fn container(id: &str, labels: &[(&str, &str)], mac: Option<&str>) -> ContainerFacts {
+        let endpoint = |mac: &str| Endpoint {
+            network: "bridge".to_owned(),
+            bridge: Some("docker0".to_owned()),
+            mac: Some(mac.parse().unwrap()),
+        };
+        ContainerFacts {
+            id: id.to_owned(),
+            name: id.to_owned(),
+            labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            network: NetworkMode::Network("bridge".to_owned()),
+            life: Life::Down,
+            endpoints: mac.map(endpoint).into_iter().collect(),
+        }
+    }
+
+    /// A world with Docker's bridge, and what Docker said in answer to request 1.
+    fn world(containers: Vec<ContainerFacts>) -> World {
+        let mut world = World::default();
+        world.set_links(vec![link(3, LinkKind::Bridge, "docker0", None)], |_| false);
+        world.set_seen(Snapshot { as_of: 1, containers, ..Snapshot::default() });
+        world
+    }
+
+    fn held(since: u64, at: Instant) -> Held {
+        Held { since, at, heir_of: None, reason: "" }
+    }
+
+    fn whose(world: &World, veth: &Link, mac: Option<&str>, age: Duration) -> Whose {
+        let now = Instant::now();
+        let at = now.checked_sub(age).unwrap();
+        let peer = Peer { mac: mac.map(|mac| mac.parse().unwrap()), among_bystanders: false };
+        world.whose(veth, &held(1, at), peer, now)
+    }
+
+    const POLICY: &[(&str, &str)] = &[("tc.policy", "drop-tcp")];
+
+    #[test]
+    fn a_port_of_a_bridge_of_dockers_is_a_newcomer_and_another_is_not() {
+        let world = world(Vec::new());
+        assert!(world.is_newcomer(&veth(10, None)));
+        assert!(!world.is_newcomer(&Link { master: None, ..veth(10, None) }), "no port");
+        assert!(!world.is_newcomer(&Link { master: Some(index(4)), ..veth(10, None) }), "unknown");
+        assert!(!world.is_newcomer(&link(10, LinkKind::Tun, "tap0", None)), "no veth");
+        for (name, ours) in [
+            ("br-0123456789ab", true),
+            ("br-lan", false),
+            ("br-0123456789AB", false),
+            ("br0", false),
+        ] {
+            assert_eq!(is_name_of_docker(name), ours, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_answer_from_before_it_came_says_nothing_of_it() {
+        let world = world(Vec::new());
+        let now = Instant::now();
+        let asked_later = held(2, now);
+        let unknown = world.whose(&veth(10, Some(1)), &asked_later, Peer::default(), now);
+        assert!(matches!(unknown, Whose::Unknown(_)), "{unknown:?}");
+        assert!(matches!(whose(&world, &veth(10, None), None, Duration::ZERO), Whose::Nobodys(_)));
+    }
+
+    #[test]
+    fn beside_one_that_may_start_only_an_address_tells() {
+        let world = world(vec![container("a", POLICY, None), container("b", &[], Some(MAC))]);
+        for (peer, mac, free) in [
+            (None, None, false),
+            (Some(1), None, false),
+            (Some(1), Some("02:42:ac:11:00:08"), false),
+            (Some(1), Some(MAC), true),
+        ] {
+            let found = whose(&world, &veth(10, peer), mac, Duration::ZERO);
+            assert_eq!(matches!(found, Whose::Nobodys(_)), free, "{peer:?} {mac:?}: {found:?}");
+        }
+        assert!(
+            matches!(whose(&world, &veth(10, Some(1)), None, STRANGER * 2), Whose::Nobodys(_)),
+            "whoever it is, it is not the one that has no interface"
+        );
+    }
+
+    #[test]
+    fn an_address_that_one_with_a_policy_has_too_tells_nothing() {
+        let world = world(vec![container("a", POLICY, Some(MAC)), container("b", &[], Some(MAC))]);
+        for age in [Duration::ZERO, STRANGER * 2] {
+            let found = whose(&world, &veth(10, Some(1)), Some(MAC), age);
+            assert!(matches!(found, Whose::Unknown(_)), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_cleared_is_looked_at_again_once_it_is_elsewhere() {
+        let mut world = world(vec![container("a", POLICY, None)]);
+        world.newcomers.clear(&veth(10, None));
+        assert!(!world.is_newcomer(&veth(10, None)), "nothing new");
+        assert!(world.is_newcomer(&veth(10, Some(1))), "it may have gone to the one with a policy");
+        world.set_seen(Snapshot { as_of: 2, ..Snapshot::default() });
+        let moved = veth(10, Some(1));
+        assert!(!world.is_newcomer(&moved), "nobody has a policy any more");
+        world.newcomers.stays_clear(&moved);
+        world.set_seen(Snapshot {
+            as_of: 3,
+            containers: vec![container("a", POLICY, None)],
+            ..Snapshot::default()
+        });
+        assert!(!world.is_newcomer(&moved), "it was judged where it is");
+    }
+
+    #[test]
+    fn what_was_there_first_is_left_alone_unless_it_was_closed() {
+        for closed in [false, true] {
+            let mut world = World::default();
+            let links = vec![link(3, LinkKind::Bridge, "docker0", None), veth(10, Some(1))];
+            world.set_links(links, |_| closed);
+            assert_eq!(world.is_newcomer(&veth(10, Some(1))), closed);
+        }
     }
 }
