@@ -48,6 +48,33 @@ impl Rtnl {
         }
     }
 
+    /// Adds a clsact qdisc, if there is none, and these filters, all in one call: nobody who waits
+    /// for the kernel's lock comes in between because of us. Whether the qdisc was added.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses; what came before in the list stands then.
+    pub fn add_clsact_with(
+        &self,
+        index: Ifindex,
+        filters: &[NewBpfFilter<'_>],
+    ) -> Result<bool, RtnlError> {
+        let qdisc = RouteNetlinkMessage::NewQueueDiscipline(clsact(index));
+        let mut requests = vec![(Operation::AddClsact(index), qdisc, NLM_F_CREATE | NLM_F_EXCL)];
+        for filter in filters {
+            let request = RouteNetlinkMessage::NewTrafficFilter(new_filter(index, filter));
+            requests.push((Operation::SetFilter(index), request, NLM_F_CREATE));
+        }
+        let mut answers = self.socket.change_all(&requests)?.into_iter();
+        let added = match answers.next() {
+            Some(Err(error)) if error.errno() == Some(Errno::EXIST) => false,
+            Some(answer) => answer.map(|()| true)?,
+            None => false,
+        };
+        answers.collect::<Result<(), _>>()?;
+        Ok(added)
+    }
+
     /// Attaches an eBPF program to one of our own links, which must have a clsact qdisc. A filter of
     /// the same priority and handle is replaced in one step: no packet passes between the two.
     ///
@@ -59,19 +86,7 @@ impl Rtnl {
         index: Ifindex,
         filter: &NewBpfFilter<'_>,
     ) -> Result<(), RtnlError> {
-        let mut message = filter_message(index, filter.direction, (filter.priority, filter.handle));
-        let program = filter.program.as_raw_fd().cast_unsigned();
-        message.attributes.push(TcAttribute::Kind(TcFilterBpf::KIND.to_owned()));
-        message.attributes.push(TcAttribute::Options(
-            [
-                TcFilterBpfOption::ProgFd(program),
-                TcFilterBpfOption::ProgName(filter.name.to_owned()),
-                TcFilterBpfOption::Flags(TcBpfFlags::DirectAction),
-            ]
-            .map(TcOption::Bpf)
-            .to_vec(),
-        ));
-        let request = RouteNetlinkMessage::NewTrafficFilter(message);
+        let request = RouteNetlinkMessage::NewTrafficFilter(new_filter(index, filter));
         self.socket.change_with(Operation::SetFilter(index), &request, NLM_F_CREATE)
     }
 
@@ -157,5 +172,21 @@ fn filter_message(
     let mut message = at(index, direction);
     message.header.handle = handle.into();
     message.header.info = u32::from(priority) << 16 | u32::from(ETH_P_ALL.to_be());
+    message
+}
+
+fn new_filter(index: Ifindex, filter: &NewBpfFilter<'_>) -> TcMessage {
+    let mut message = filter_message(index, filter.direction, (filter.priority, filter.handle));
+    let program = filter.program.as_raw_fd().cast_unsigned();
+    message.attributes.push(TcAttribute::Kind(TcFilterBpf::KIND.to_owned()));
+    message.attributes.push(TcAttribute::Options(
+        [
+            TcFilterBpfOption::ProgFd(program),
+            TcFilterBpfOption::ProgName(filter.name.to_owned()),
+            TcFilterBpfOption::Flags(TcBpfFlags::DirectAction),
+        ]
+        .map(TcOption::Bpf)
+        .to_vec(),
+    ));
     message
 }

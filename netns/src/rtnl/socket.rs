@@ -82,6 +82,29 @@ impl Socket {
         self.receive(operation, sequence, |reply, _flags| matches!(reply, Reply::End))
     }
 
+    /// Asks for several changes in one call, and returns what came of each, in order. A change that
+    /// is refused does not keep the kernel from the next.
+    pub(crate) fn change_all(
+        &self,
+        requests: &[(Operation, RouteNetlinkMessage, u16)],
+    ) -> Result<Vec<Result<(), RtnlError>>, RtnlError> {
+        let Some((first, ..)) = requests.first() else { return Ok(Vec::new()) };
+        let mut buffer = Vec::new();
+        let mut asked = Vec::new();
+        for (operation, request, flags) in requests {
+            let (bytes, sequence) = self.encode(request, NLM_F_REQUEST | NLM_F_ACK | flags);
+            buffer.extend(bytes);
+            buffer.resize(buffer.len().next_multiple_of(4), 0);
+            asked.push((*operation, sequence));
+        }
+        retry(|| self.socket.send(&buffer, 0))
+            .map_err(|source| RtnlError::Request { operation: *first, source })?;
+        let answer = |(operation, sequence)| {
+            self.receive(operation, sequence, |reply, _flags| matches!(reply, Reply::End))
+        };
+        Ok(asked.into_iter().map(answer).collect())
+    }
+
     /// Asks for a list; `None` if it changed while it was read.
     pub(crate) fn dump(
         &self,
@@ -110,6 +133,14 @@ impl Socket {
         request: &RouteNetlinkMessage,
         flags: u16,
     ) -> Result<u32, RtnlError> {
+        let (buffer, sequence) = self.encode(request, flags);
+        retry(|| self.socket.send(&buffer, 0))
+            .map_err(|source| RtnlError::Request { operation, source })?;
+        Ok(sequence)
+    }
+
+    /// A request with a number of its own.
+    fn encode(&self, request: &RouteNetlinkMessage, flags: u16) -> (Vec<u8>, u32) {
         let sequence = self.sequence.get().wrapping_add(1);
         self.sequence.set(sequence);
         let mut message = NetlinkMessage::from(request.clone());
@@ -118,9 +149,7 @@ impl Socket {
         message.finalize();
         let mut buffer = vec![0; message.buffer_len()];
         message.serialize(&mut buffer);
-        retry(|| self.socket.send(&buffer, 0))
-            .map_err(|source| RtnlError::Request { operation, source })?;
-        Ok(sequence)
+        (buffer, sequence)
     }
 
     /// Hands each message of the reply to `take` until that returns true.

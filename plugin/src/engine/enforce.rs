@@ -8,7 +8,7 @@ use super::Engine;
 use super::world::Wanted;
 use crate::error::chain;
 use crate::kernel::Refusal;
-use crate::plan::{Choice, Outcome, Standing, Step, Target, TcFlavour, Way, choose, steps};
+use crate::plan::{Choice, GUARD, Outcome, Standing, Step, Target, TcFlavour, Way, choose, steps};
 use crate::records::Progress;
 
 /// More often than this nothing can be refused for one interface: each way is tried once.
@@ -225,6 +225,7 @@ impl Engine {
                         current.ways.insert((hook, attachment));
                         current.inherited.remove(&(hook, attachment));
                     }
+                    Step::Guard { .. } => current.ways.extend(GUARD),
                     Step::Detach { hook, attachment, .. } => {
                         current.ways.remove(&(hook, attachment));
                         current.inherited.remove(&(hook, attachment));
@@ -240,6 +241,10 @@ impl Engine {
                 }
                 Step::Attach { hook, attachment, .. } => {
                     Stopped::Refused((hook, attachment), refusal)
+                }
+                Step::Guard { .. } => {
+                    let [egress, _] = GUARD;
+                    Stopped::Refused(egress, refusal)
                 }
                 _ => Stopped::Failed(refusal),
             }),

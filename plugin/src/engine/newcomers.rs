@@ -206,8 +206,9 @@ impl World {
         }
         match self.newcomers.cleared.get(&link.index) {
             None => true,
-            // Its other end is where it was when it was cleared.
-            Some(cleared) if cleared.peer == link.peer_nsid => false,
+            // Its other end is where it was when it was cleared, or back on the host, which it is when
+            // its container ends.
+            Some(cleared) if cleared.peer == link.peer_nsid || link.peer_nsid.is_none() => false,
             // It was cleared before its other end went to its container: is that still as sure?
             Some(cleared) => policed || !self.nobody_can_own_it(cleared.since, link),
         }

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use super::refusal::{AttachError, Attempt, Refusal};
 use super::{Kernel, errno, load, pins, program, query};
 use crate::error::chain;
-use crate::plan::{Attachment, Hook, Way};
+use crate::plan::{Attachment, GUARD, Hook, Way};
 
 /// What keeps a program attached. Dropping it changes nothing.
 #[derive(Debug)]
@@ -46,6 +46,41 @@ impl Kernel {
         };
         self.attached.insert(key, attached);
         Ok(())
+    }
+
+    /// Attaches the filters of both directions in one call to the kernel.
+    pub(super) fn guard(&mut self, interface: &Interface) -> Result<(), Refusal> {
+        let index = interface.index;
+        let [priority, ..] = PRIORITIES;
+        let guarded = self.filters(priority).and_then(|filters| {
+            self.rtnl.add_clsact_with(index, &filters).map_err(AttachError::Rtnl)
+        });
+        match guarded {
+            Ok(added) => {
+                if added {
+                    self.qdiscs.insert(index);
+                }
+                for way in GUARD {
+                    self.attached.insert((index, way), Attached::Filter(priority));
+                }
+                Ok(())
+            }
+            // Somebody else's filters are in the way, or it is gone: one by one that is found out.
+            Err(_) => GUARD.into_iter().try_for_each(|way| self.attach(way, interface)),
+        }
+    }
+
+    /// Our filters of both directions.
+    fn filters(&self, priority: u16) -> Result<Vec<NewBpfFilter<'_>>, AttachError> {
+        let filter = |(hook, _)| {
+            let name = load::program_name(hook);
+            let program = self.ebpf.program(name).ok_or(ProgramError::NotLoaded)?;
+            let program: &SchedClassifier = program.try_into()?;
+            let program = program.fd()?.as_fd();
+            let direction = direction(hook);
+            Ok(NewBpfFilter { direction, priority, handle: HANDLE, program, name })
+        };
+        GUARD.into_iter().map(filter).collect()
     }
 
     fn attach_anew(

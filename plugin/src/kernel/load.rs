@@ -12,7 +12,7 @@ use plugin_common::abi::{
 use serde::{Deserialize, Serialize};
 
 use super::object;
-use super::pins::{self, Pins, PinsError};
+use super::pins::{self, Pins};
 use crate::error::of_system;
 use crate::plan::Hook;
 
@@ -37,8 +37,8 @@ pub enum LoadError {
         why: String,
     },
     /// What is loaded cannot be pinned.
-    #[error(transparent)]
-    Pins(#[from] PinsError),
+    #[error("pin the kernel programs: {0}")]
+    Pin(String),
     /// rtnetlink does not answer.
     #[error("ask rtnetlink")]
     Rtnl(#[from] RtnlError),
@@ -82,7 +82,7 @@ pub(super) fn load(pins: &Pins) -> Result<(Ebpf, BTreeMap<Hook, ProgramIdentity>
     for hook in Hook::ALL {
         identities.insert(hook, load_program(&mut ebpf, hook)?);
     }
-    pin_programs(&mut ebpf, pins).map_err(|why| LoadError::Program { name: "pins", why })?;
+    pin_programs(&mut ebpf, pins).map_err(LoadError::Pin)?;
     Ok((ebpf, identities))
 }
 

@@ -85,6 +85,7 @@ impl Kernel {
         match step {
             Step::SetPolicy { ifindex, policy } => self.set_policy(ifindex, policy),
             Step::Attach { hook, attachment, .. } => self.attach((hook, attachment), interface),
+            Step::Guard { .. } => self.guard(interface),
             Step::Detach { .. } | Step::Forget { .. } => self.release(step),
         }
     }
@@ -104,7 +105,7 @@ impl Kernel {
                 self.forget(ifindex);
                 Ok(())
             }
-            Step::SetPolicy { .. } | Step::Attach { .. } => {
+            Step::SetPolicy { .. } | Step::Attach { .. } | Step::Guard { .. } => {
                 Err(Refusal::new(format!("{step:?} takes nothing away")))
             }
         }

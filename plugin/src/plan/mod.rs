@@ -11,7 +11,7 @@ use plugin_common::abi::InterfacePolicy;
 use serde::Serialize;
 
 pub use self::choose::{Choice, Outcome, choose, quarantine};
-pub use self::steps::steps;
+pub use self::steps::{GUARD, steps};
 
 /// A place where packets are judged, by the container's direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -171,6 +171,11 @@ pub enum Step {
         /// How.
         attachment: Attachment,
     },
+    /// Attach the filters of both directions at once, where there are none.
+    Guard {
+        /// The host-side veth.
+        ifindex: Ifindex,
+    },
     /// Detach it.
     Detach {
         /// The host-side veth.
@@ -196,7 +201,7 @@ impl Step {
             Self::Attach { attachment, .. } | Self::Detach { attachment, .. } => {
                 attachment != Attachment::Clsact
             }
-            Self::SetPolicy { .. } | Self::Forget { .. } => false,
+            Self::SetPolicy { .. } | Self::Guard { .. } | Self::Forget { .. } => false,
         }
     }
 }

@@ -11,7 +11,8 @@ use plugin_common::abi::InterfacePolicy;
 use super::{Attachment, Hook, Refusals, Standing, Step, Target, Way};
 
 /// The filters that close or police both directions at once.
-const GUARD: [Way; 2] = [(Hook::Egress, Attachment::Clsact), (Hook::Ingress, Attachment::Clsact)];
+pub const GUARD: [Way; 2] =
+    [(Hook::Egress, Attachment::Clsact), (Hook::Ingress, Attachment::Clsact)];
 
 /// The steps from one state of an interface to another. Whatever of them is done, the rest is what
 /// this says for the state then.
@@ -59,13 +60,15 @@ impl Plan<'_> {
         if fresh {
             self.set(interim);
         }
-        for way in guards {
-            if !current.ways.contains(way) && !missing.contains(way) {
-                self.attach(*way);
+        let filters = guards.iter().chain(missing.iter().filter(|way| GUARD.contains(way)));
+        let filters: BTreeSet<Way> =
+            filters.filter(|way| !current.ways.contains(way)).copied().collect();
+        if filters.len() == GUARD.len() {
+            self.steps.push(Step::Guard { ifindex: self.ifindex });
+        } else {
+            for way in filters {
+                self.attach(way);
             }
-        }
-        for way in missing.iter().filter(|way| GUARD.contains(way)) {
-            self.attach(*way);
         }
         self.set(interim);
         for way in ways.intersection(&current.inherited) {
@@ -191,6 +194,7 @@ mod tests {
                 Step::Detach { hook, attachment, .. } => {
                     format!("-{} {}", hook.name(), attachment.name())
                 }
+                Step::Guard { .. } => "guard".to_owned(),
                 Step::Forget { .. } => "forget".to_owned(),
             })
             .collect()
@@ -207,15 +211,7 @@ mod tests {
         check(
             &Standing::default(),
             &wanted,
-            &[
-                "set 2 2",
-                "+egress clsact",
-                "+ingress clsact",
-                "+xdp generic",
-                "-egress clsact",
-                "-ingress clsact",
-                "set 2 0",
-            ],
+            &["set 2 2", "guard", "+xdp generic", "-egress clsact", "-ingress clsact", "set 2 0"],
         );
     }
 
@@ -250,8 +246,7 @@ mod tests {
             &old,
             &target(Presets::PASS, Presets::DROP_TCP, &[EGRESS]),
             &[
-                "+egress clsact",
-                "+ingress clsact",
+                "guard",
                 "set 0 2",
                 "+egress tcx",
                 "-xdp generic",
@@ -268,8 +263,7 @@ mod tests {
             &old,
             &target(Presets::DROP_TCP, Presets::PASS, &[NATIVE]),
             &[
-                "+egress clsact",
-                "+ingress clsact",
+                "guard",
                 "set 2 2",
                 "-xdp generic",
                 "+xdp native",
@@ -336,6 +330,7 @@ mod tests {
                 state.ways.insert((*hook, *attachment));
                 state.inherited.remove(&(*hook, *attachment));
             }
+            Step::Guard { .. } => state.ways.extend(GUARD),
             Step::Detach { hook, attachment, .. } => {
                 state.ways.remove(&(*hook, *attachment));
             }
