@@ -15,7 +15,7 @@ pub(crate) fn ready() {
     told(notify(&[NotifyState::Ready]));
 }
 
-/// The daemon takes everything off.
+/// The daemon ends.
 pub(crate) fn stopping() {
     told(notify(&[NotifyState::Stopping]));
 }

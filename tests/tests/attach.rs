@@ -388,7 +388,7 @@ fn a_busy_xdp_hook_is_refused_naming_who_holds_it() -> Result<()> {
         for attachment in [Attachment::XdpGeneric, Attachment::XdpNative] {
             let refusal =
                 stage.attach(Hook::Xdp, attachment)?.err().context("refused")?.to_string();
-            ensure!(refusal.contains(&format!("program {holder} (xdp_pass)")), "{refusal}");
+            ensure!(refusal.contains(&format!("bpftool prog show id {holder}")), "{refusal}");
             ensure!(refusal.contains("host0") && refusal.contains("tc.policy"), "{refusal}");
         }
         let still = stage.link()?.xdp.map(|xdp| xdp.program_id);
