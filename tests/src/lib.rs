@@ -21,6 +21,7 @@
 pub mod binaries;
 pub mod chaos;
 pub mod command;
+mod configuration;
 mod daemon;
 pub mod engine;
 pub mod images;
@@ -36,6 +37,7 @@ mod veth;
 mod wait;
 
 pub use self::{
+    configuration::Configuration,
     daemon::{Daemon, DaemonOptions},
     engine::{Engine, EngineOptions},
     isolated::isolated,

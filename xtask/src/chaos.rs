@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
-use ebpf_netns_tests::chaos::{Fault, Outcome, Row, Size, faults, report};
+use ebpf_netns_tests::chaos::{
+    Fault, Outcome, Row, Size, faults,
+    report::{self, Section},
+};
 
 use crate::{setup, ui};
 
@@ -40,6 +43,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
     ensure!(setup::is_root(), "faults take root: sudo -E cargo xtask chaos");
+    let find = |document: &PathBuf| Section::find(document, &crate::root(), "chaos");
+    let section = args.write.as_ref().map(find).transpose()?;
     setup::run()?;
     let size = match (args.quick, args.full) {
         (true, _) => Size::Quick,
@@ -50,8 +55,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let table = report::table(&rows, size);
     ui::heading("Measured");
     ui::line(&table);
-    if let Some(document) = &args.write {
-        report::write_section(&crate::root().join(document), "chaos", &table)?;
+    if let Some(section) = section {
+        section.write(&table)?;
     }
     let failed: Vec<&str> =
         rows.iter().filter(|row| row.result.is_err()).map(|row| row.fault.id).collect();

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use ebpf_netns_tests::chaos::{
-    report,
+    report::Section,
     soak::{Soak, Stop, run as soak},
 };
 use nix::sys::{
@@ -38,6 +38,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     ensure!(setup::is_root(), "the soak takes root: sudo -E cargo xtask soak");
     ensure!(args.hours.is_finite() && args.hours > 0.0, "--hours is more than 0");
+    let find = |document: &PathBuf| Section::find(document, &crate::root(), "soak");
+    let section = args.write.as_ref().map(find).transpose()?;
     setup::run()?;
     let stop = CtrlC::new()?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
@@ -48,10 +50,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let table = summary.table();
     ui::heading("Measured");
     ui::line(&table);
-    match &args.write {
-        Some(document) => report::write_section(&crate::root().join(document), "soak", &table),
-        None => Ok(()),
-    }
+    section.map_or(Ok(()), |section| section.write(&table))
 }
 
 /// SIGINT and SIGTERM, which are kept back until somebody asks for them.

@@ -8,10 +8,10 @@ use anyhow::{Context as _, Result, ensure};
 use super::{
     counter::{self, Counter, PERIOD},
     innocent::Beat,
-    policy::Policy,
+    policy::{NAMED, Policy, SWAPPED},
 };
 use crate::{
-    Daemon, DaemonOptions, Engine, EngineOptions, Machine, Process,
+    Configuration, Daemon, DaemonOptions, Engine, EngineOptions, Machine, Process,
     binaries::{self, Binary},
     command,
     images::Image,
@@ -140,6 +140,52 @@ impl<'a> Arena<'a> {
     /// When it was not running.
     pub fn kill_daemon(&mut self) -> Result<()> {
         self.take_daemon()?.kill()
+    }
+
+    /// Starts the daemon again, with other options.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end in order, or does not answer.
+    pub fn restart_daemon(&mut self, options: DaemonOptions) -> Result<()> {
+        self.take_daemon()?.stop()?;
+        self.options = options;
+        self.start_daemon()?;
+        self.converged(DEADLINE).map(drop)
+    }
+
+    /// As [`Self::restart_daemon`], with a configuration that has the first of the policies that
+    /// [`Self::write_policy`] swaps.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn configure(&mut self) -> Result<()> {
+        let argument = Configuration::new(self.machine(), "")?.argument();
+        self.write_policy(0)?;
+        self.restart_daemon(DaemonOptions { arguments: vec![argument], ..Default::default() })
+    }
+
+    /// Has the operator's policy be the first (0) or the second (1) of the two, once the daemon
+    /// loads its configuration again.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn write_policy(&self, which: usize) -> Result<()> {
+        let presets = SWAPPED.get(which).context("there are two policies")?;
+        Configuration::of(self.machine()).policy(NAMED, presets)
+    }
+
+    /// No frame got out that may not have; `when` is for the error.
+    ///
+    /// # Errors
+    ///
+    /// When one did.
+    pub fn tight(&self, when: &str) -> Result<()> {
+        let leaks = self.leaks()?;
+        ensure!(leaks.is_empty(), "{when}, forbidden frames came through: {leaks:?}");
+        Ok(())
     }
 
     /// A number for one more sender.

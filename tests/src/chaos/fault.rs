@@ -1,8 +1,12 @@
 //! What a fault is, and how one is tried: an arena of its own, the fault, and then every oracle.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 
 use super::{
     arena::{Arena, CONVERGENCE, OTHER, engine_options},
@@ -31,6 +35,17 @@ impl Size {
             Self::Quick => quick,
             Self::Short => short,
             Self::Full => full,
+        }
+    }
+}
+
+impl Size {
+    /// How long one fault may take: several times what it does on a machine that is busy.
+    const fn limit(self) -> Duration {
+        match self {
+            Self::Quick => Duration::from_mins(5),
+            Self::Short => Duration::from_mins(15),
+            Self::Full => Duration::from_mins(90),
         }
     }
 }
@@ -74,12 +89,19 @@ pub struct Row {
 pub(super) const GUARDED: &str = "guarded";
 
 impl Fault {
-    /// Tries it in a machine of its own.
+    /// Tries it in a machine of its own, and waits for the end for so long as it may take at most.
     #[must_use]
     pub fn attempt(&self, size: Size) -> Row {
-        let start = Instant::now();
-        let result = self.in_arena(size);
-        Row { fault: *self, result, took: start.elapsed() }
+        let (fault, start) = (*self, Instant::now());
+        let (tell, told) = mpsc::channel();
+        // What hangs is left to itself; its machine ends with this process.
+        thread::spawn(move || tell.send(fault.in_arena(size)));
+        let limit = size.limit();
+        let result = told.recv_timeout(limit).unwrap_or_else(|error| match error {
+            RecvTimeoutError::Timeout => Err(anyhow!("it did not end within {limit:?}")),
+            RecvTimeoutError::Disconnected => Err(anyhow!("it panicked")),
+        });
+        Row { fault, result, took: start.elapsed() }
     }
 
     fn in_arena(&self, size: Size) -> Result<Outcome> {

@@ -2,6 +2,11 @@
 
 use crate::stream::Kind;
 
+/// The name of the operator's policy.
+pub(super) const NAMED: &str = "swapped";
+/// What it is, in turn: UDP is forbidden by both.
+pub(super) const SWAPPED: [&str; 2] = ["drop-udp", "drop-udp, drop-icmp"];
+
 /// What a container is labelled with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
@@ -11,6 +16,10 @@ pub enum Policy {
     TcDropUdp,
     /// `xdp.policy=drop-all`.
     DropAll,
+    /// `tc.policy` is [`NAMED`], a policy of the operator's that drops UDP and, at times, ICMP.
+    TcNamed,
+    /// `xdp.policy`, as above.
+    XdpNamed,
     /// A label that nobody understands: closed.
     Invalid,
     /// No label.
@@ -33,6 +42,8 @@ impl Policy {
         match self {
             Self::XdpDropUdp => &["xdp.policy=drop-udp"],
             Self::TcDropUdp => &["tc.policy=drop-udp"],
+            Self::TcNamed => &["tc.policy=swapped"],
+            Self::XdpNamed => &["xdp.policy=swapped"],
             Self::DropAll => &["xdp.policy=drop-all"],
             Self::Invalid => &["xdp.policy=drop-upd"],
             Self::None => &[],
@@ -44,7 +55,9 @@ impl Policy {
     #[must_use]
     pub const fn forbids(self, kind: Kind) -> bool {
         match self {
-            Self::XdpDropUdp | Self::TcDropUdp => matches!(kind, Kind::Udp | Kind::Strange),
+            Self::XdpDropUdp | Self::TcDropUdp | Self::TcNamed | Self::XdpNamed => {
+                matches!(kind, Kind::Udp | Kind::Strange)
+            }
             Self::DropAll | Self::Invalid => true,
             Self::None => false,
         }
@@ -60,8 +73,12 @@ impl Policy {
     #[must_use]
     pub const fn demand(self) -> Demand {
         match self {
-            Self::XdpDropUdp | Self::DropAll => Demand { egress: true, ingress: false },
-            Self::TcDropUdp | Self::Invalid => Demand { egress: true, ingress: true },
+            Self::XdpDropUdp | Self::XdpNamed | Self::DropAll => {
+                Demand { egress: true, ingress: false }
+            }
+            Self::TcDropUdp | Self::TcNamed | Self::Invalid => {
+                Demand { egress: true, ingress: true }
+            }
             Self::None => Demand { egress: false, ingress: false },
         }
     }
@@ -73,7 +90,7 @@ mod tests {
 
     #[test]
     fn what_lets_some_out_forbids_not_all() {
-        for policy in [Policy::XdpDropUdp, Policy::TcDropUdp, Policy::DropAll, Policy::Invalid] {
+        for policy in [Policy::XdpDropUdp, Policy::TcNamed, Policy::DropAll, Policy::Invalid] {
             let all = Kind::ALL.into_iter().all(|kind| policy.forbids(kind));
             assert_eq!(policy.lets_some_out(), !all, "{policy:?}");
             assert!(policy.demand().egress, "{policy:?} forbids what a container sends");

@@ -1,8 +1,13 @@
 //! The table of what was tried, for people, and its place in a document.
 
-use std::{fmt::Write as _, fs, path::Path, time::Duration};
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::fault::{Outcome, Row, Size};
 
@@ -58,19 +63,49 @@ fn cell(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
 }
 
-/// Replaces the section of a document between `<!-- measured: NAME -->` and `<!-- end: NAME -->`.
-///
-/// # Errors
-///
-/// When the document has no such section, or cannot be written.
-pub fn write_section(document: &Path, name: &str, section: &str) -> Result<()> {
-    let shown = document.display();
-    let text = fs::read_to_string(document).with_context(|| format!("read {shown}"))?;
-    let (begin, end) = (format!("<!-- measured: {name} -->"), format!("<!-- end: {name} -->"));
-    let Some(new) = replaced(&text, &begin, &end, section) else {
-        bail!("{shown} has no lines `{begin}` and `{end}`: add them where the table belongs")
-    };
-    fs::write(document, new).with_context(|| format!("write {shown}"))
+/// A section of a document, between `<!-- measured: NAME -->` and `<!-- end: NAME -->`.
+#[derive(Clone, Debug)]
+pub struct Section {
+    document: PathBuf,
+    begin: String,
+    end: String,
+}
+
+impl Section {
+    /// Finds it: `document` is a path from where one is, or else from the repository's root. Better
+    /// before hours of measuring than after.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such document, or it has no such section.
+    pub fn find(document: &Path, root: &Path, name: &str) -> Result<Self> {
+        let document = fs::canonicalize(document)
+            .or_else(|_not_here| fs::canonicalize(root.join(document)))
+            .with_context(|| format!("find {}", document.display()))?;
+        let (begin, end) = (format!("<!-- measured: {name} -->"), format!("<!-- end: {name} -->"));
+        let section = Self { document, begin, end };
+        section.with("").map(|_would_be| section)
+    }
+
+    /// Replaces it.
+    ///
+    /// # Errors
+    ///
+    /// When the document cannot be read or written, or has lost the section.
+    pub fn write(&self, text: &str) -> Result<()> {
+        fs::write(&self.document, self.with(text)?)
+            .with_context(|| format!("write {}", self.document.display()))
+    }
+
+    /// The document with another section.
+    fn with(&self, section: &str) -> Result<String> {
+        let Self { document, begin, end } = self;
+        let shown = document.display();
+        let text = fs::read_to_string(document).with_context(|| format!("read {shown}"))?;
+        replaced(&text, begin, end, section).with_context(|| {
+            format!("{shown} has no lines `{begin}` and `{end}`: add them where the table belongs")
+        })
+    }
 }
 
 fn replaced(text: &str, begin: &str, end: &str, section: &str) -> Option<String> {
@@ -88,6 +123,21 @@ mod tests {
         let text = "a\n<b>\nold\n<e>\nc\n";
         assert_eq!(replaced(text, "<b>", "<e>", "new\n").unwrap(), "a\n<b>\nnew\n<e>\nc\n");
         assert_eq!(replaced("a\n<b>\n", "<b>", "<e>", "new"), None, "no end");
+    }
+
+    #[test]
+    fn a_document_is_found_from_anywhere_and_before_it_is_written() {
+        let root = tempfile::tempdir().unwrap();
+        let document = root.path().join("report.md");
+        fs::write(&document, "<!-- measured: soak -->\n<!-- end: soak -->\n").unwrap();
+        for path in [Path::new("report.md"), &document] {
+            let section = Section::find(path, root.path(), "soak").unwrap();
+            section.write("a table").unwrap();
+            assert!(fs::read_to_string(&document).unwrap().contains("-->\na table\n<!--"));
+        }
+        let missing = Section::find(&document, root.path(), "chaos").unwrap_err();
+        assert!(missing.to_string().contains("<!-- measured: chaos -->"), "{missing}");
+        assert!(Section::find(Path::new("none.md"), root.path(), "soak").is_err());
     }
 
     #[test]

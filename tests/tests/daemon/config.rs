@@ -4,14 +4,13 @@
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
     process::Output,
 };
 
 use anyhow::{Result, ensure};
 use ebpf_netns_plugin::status::State;
 use ebpf_netns_tests::{
-    DEADLINE, Daemon, Machine,
+    Configuration, DEADLINE, Daemon, Machine,
     binaries::{self, Binary},
     command::output_of,
     privilege,
@@ -25,48 +24,12 @@ use crate::{
 /// The exit code for what is not understood.
 pub(crate) const BAD_DATA: i32 = 65;
 
-/// A configuration in a directory of a machine.
-pub(crate) struct Configuration {
-    directory: PathBuf,
-}
-
-impl Configuration {
-    pub(crate) fn new(machine: &Machine, text: &str) -> Result<Self> {
-        let directory = machine.directory().join("configuration");
-        fs::create_dir_all(directory.join("policies"))?;
-        fs::set_permissions(directory.join("policies"), Permissions::from_mode(0o755))?;
-        let configuration = Self { directory };
-        configuration.write(text)?;
-        Ok(configuration)
-    }
-
-    pub(crate) fn write(&self, text: &str) -> Result<()> {
-        put(&self.file(), text)
-    }
-
-    pub(crate) fn policy(&self, name: &str, presets: &str) -> Result<()> {
-        put(&self.policy_file(name), &format!("policy = {presets:?}\n"))
-    }
-
-    pub(crate) fn file(&self) -> PathBuf {
-        self.directory.join("config.toml")
-    }
-
-    pub(crate) fn policy_file(&self, name: &str) -> PathBuf {
-        self.directory.join(format!("policies/{name}.toml"))
-    }
-
-    pub(crate) fn daemon<'a>(&self, scene: &'a Scene) -> Result<Daemon<'a>> {
-        scene.daemon_with(&[&format!("--config={}", self.file().display())])
-    }
-}
-
-/// Puts a whole file in the place of another, as an editor does.
-fn put(path: &Path, text: &str) -> Result<()> {
-    let new = path.with_extension("new");
-    fs::write(&new, text)?;
-    fs::set_permissions(&new, Permissions::from_mode(0o644))?;
-    Ok(fs::rename(new, path)?)
+/// Starts a daemon that has a configuration.
+pub(crate) fn configured<'a>(
+    scene: &'a Scene,
+    configuration: &Configuration,
+) -> Result<Daemon<'a>> {
+    scene.daemon_with(&[&configuration.argument()])
 }
 
 /// `ebpf-netns-plugin reload`.
@@ -100,7 +63,7 @@ fn the_default_policy_is_every_containers_and_labels_only_tighten_it() -> Result
     let text = "[default]\n\"tc.policy\" = \"drop-icmp\"\n";
     let configuration = Configuration::new(scene.machine(), text)?;
     scene.run("before", &[])?;
-    let daemon = configuration.daemon(&scene)?;
+    let daemon = configured(&scene, &configuration)?;
     wait_state(&daemon, "before", State::Enforced)?;
     check_no_ping(&scene, "before", "it ran before the daemon")?;
 
@@ -144,7 +107,7 @@ fn a_host_network_and_no_network_are_told_with_a_default_policy() -> Result<()> 
     }
     let scene = Scene::start()?;
     let text = "[default]\nxdp.policy = \"log\"\n";
-    let daemon = Configuration::new(scene.machine(), text)?.daemon(&scene)?;
+    let daemon = configured(&scene, &Configuration::new(scene.machine(), text)?)?;
     scene.run_command("host", &[], &["--network", "host"], &["/httpd", "-f", "-p", "8080"])?;
     wait_state(&daemon, "host", State::Unenforceable)?;
     scene.run_with("alone", &[], &["--network", "none"])?;
@@ -161,7 +124,7 @@ fn the_operator_decides_what_a_label_does_that_is_not_understood() -> Result<()>
     }
     let scene = Scene::start()?;
     let configuration = Configuration::new(scene.machine(), "on_error = \"audit\"\n")?;
-    let daemon = configuration.daemon(&scene)?;
+    let daemon = configured(&scene, &configuration)?;
     scene.run("web", &[("tc.policy", "drop-icpm"), ("xdp.policy", "drop-all")])?;
     let open = wait_state(&daemon, "web", State::Open)?;
     let reason = open.reason.unwrap_or_default();

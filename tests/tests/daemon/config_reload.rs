@@ -5,11 +5,11 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Context as _, Result, ensure};
 use ebpf_netns_plugin::status::State;
-use ebpf_netns_tests::{DEADLINE, Daemon, privilege, wait_for};
+use ebpf_netns_tests::{Configuration, DEADLINE, Daemon, privilege, wait_for};
 use nix::sys::signal::Signal;
 
 use crate::{
-    config::{Configuration, check_refused, reload, reloaded},
+    config::{check_refused, configured, reload, reloaded},
     residue,
     scene::{Scene, check_no_ping, check_ping, container, hooks, host_veth, status, wait_state},
 };
@@ -21,7 +21,7 @@ fn a_named_policy_comes_changes_and_goes() -> Result<()> {
     }
     let scene = Scene::start()?;
     let configuration = Configuration::new(scene.machine(), "")?;
-    let daemon = configuration.daemon(&scene)?;
+    let daemon = configured(&scene, &configuration)?;
     scene.run("web", &[("tc.policy", "web")])?;
     let closed = wait_state(&daemon, "web", State::Closed)?;
     let reason = closed.interfaces.iter().find_map(|one| one.reason.clone()).unwrap_or_default();
@@ -59,7 +59,7 @@ fn what_is_not_understood_changes_nothing() -> Result<()> {
     let scene = Scene::start()?;
     let configuration = Configuration::new(scene.machine(), "")?;
     configuration.policy("web", "drop-icmp")?;
-    let daemon = configuration.daemon(&scene)?;
+    let daemon = configured(&scene, &configuration)?;
     scene.run("web", &[("tc.policy", "web")])?;
     scene.run("plain", &[])?;
     wait_policy(&daemon, "drop-icmp")?;
@@ -112,7 +112,7 @@ fn a_default_policy_comes_and_goes() -> Result<()> {
     }
     let scene = Scene::start()?;
     let configuration = Configuration::new(scene.machine(), "")?;
-    let daemon = configuration.daemon(&scene)?;
+    let daemon = configured(&scene, &configuration)?;
     scene.run("plain", &[])?;
     let host = scene.engine().from_host();
     let addresses = scene.addresses("plain")?;

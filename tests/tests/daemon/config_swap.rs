@@ -3,12 +3,12 @@
 use anyhow::{Context as _, Result, ensure};
 use ebpf_netns_plugin::status::State;
 use ebpf_netns_tests::{
-    DEADLINE, Daemon, Machine, Process, command::stdout_of, privilege, wait_for,
+    Configuration, DEADLINE, Daemon, Machine, Process, command::stdout_of, privilege, wait_for,
 };
 use serde_json::Value;
 
 use crate::{
-    config::{Configuration, reloaded},
+    config::{configured, reloaded},
     scene::{Scene, container, wait_state},
 };
 
@@ -28,7 +28,7 @@ fn no_frame_passes_while_policies_are_swapped() -> Result<()> {
     let scene = Scene::start()?;
     let configuration = Configuration::new(scene.machine(), "")?;
     configuration.policy("web", "drop-udp")?;
-    let daemon = configuration.daemon(&scene)?;
+    let daemon = configured(&scene, &configuration)?;
     scene.run("web", &[("tc.policy", "web")])?;
     wait_state(&daemon, "web", State::Enforced)?;
     let before = arrived(scene.machine())?;

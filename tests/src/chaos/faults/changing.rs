@@ -1,7 +1,8 @@
 //! A policy that changes under a flood, and the daemon killed while it does.
 //!
-//! What is forbidden before and after is forbidden between, too. A policy changes when a container
-//! with labels joins another's network namespace, and again when it leaves: their demands add up.
+//! What is forbidden before and after is forbidden between, too. A policy changes when the operator
+//! changes it and has the daemon load it again, and when a container with labels joins another's
+//! network namespace or leaves it: their demands add up.
 
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use anyhow::{Result, ensure};
 use crate::chaos::{
     arena::{Arena, CONVERGENCE},
     fault::{Fault, GUARDED, Outcome, Size},
-    policy::Policy,
+    policy::{NAMED, Policy},
 };
 
 use super::killing::{Phase, walk};
@@ -18,7 +19,7 @@ use super::killing::{Phase, walk};
 pub(super) const FAULTS: &[Fault] = &[
     Fault {
         id: "F6",
-        name: "kill -9 at each system call of a policy's change, and changes under a flood",
+        name: "kill -9 at each system call of a policy's change, and swaps and joiners under a flood",
         expected: "the old policy or the new one, never none",
         engine: &[],
         run: changes,
@@ -43,29 +44,68 @@ fn leave(arena: &Arena<'_>) -> Result<()> {
     arena.engine().docker(["kill", JOINER]).map(drop)
 }
 
+/// Swaps the operator's policy; a daemon that dies of it says nothing.
+fn swap_to(arena: &Arena<'_>, which: usize) -> Result<String> {
+    arena.write_policy(which)?;
+    arena.plugin(&["reload"])
+}
+
+fn try_swap(arena: &Arena<'_>) -> Result<()> {
+    arena.write_policy(1)?;
+    arena.plugin(&["reload"]).ok();
+    Ok(())
+}
+
+fn swap_back(arena: &Arena<'_>) -> Result<()> {
+    swap_to(arena, 0).map(drop)
+}
+
 fn changes(arena: &mut Arena<'_>, size: Size) -> Result<Outcome> {
+    arena.configure()?;
+    arena.run(NAMED, Policy::TcNamed)?;
+    arena.run("swapped-xdp", Policy::XdpNamed)?;
+    arena.converged(CONVERGENCE)?;
+    let most = size.of(4, 24, usize::MAX);
+    let reloading = walk(arena, &Phase { act: try_swap, undo: swap_back }, most)?;
+    arena.tight("killed while it reloads")?;
+    let swapped = under_flood(arena, NAMED, size.of(10, 200, 2000), |arena, round| {
+        let said = swap_to(arena, (round + 1) % 2)?;
+        ensure!(said.contains("changed: 2"), "swap {round} changes both containers: {said}");
+        Ok(())
+    })?;
+
     let shared = format!("container:{GUARDED}");
     arena.make(JOINER, Policy::TcDropUdp, &["create", "--network", &shared])?;
-    let phase = Phase { act: join, undo: leave };
-    let walked = walk(arena, &phase, size.of(4, 24, usize::MAX))?;
+    let joining = walk(arena, &Phase { act: join, undo: leave }, most)?;
+    let joined = under_flood(arena, GUARDED, size.of(4, 40, 200), |arena, round| {
+        if round % 2 == 0 { join(arena) } else { leave(arena) }?;
+        arena.converged(CONVERGENCE).map(drop)
+    })?;
+    arena.remove(&[JOINER, NAMED, "swapped-xdp"])?;
+    Ok(Outcome::Passed(format!(
+        "reloads: {reloading}; {swapped} swaps; joiners: {joining}; {joined} joiners that come or go"
+    )))
+}
 
-    let flood = arena.flood(GUARDED)?;
+/// Makes changes while a container sends what is forbidden as fast as it can.
+fn under_flood(
+    arena: &Arena<'_>,
+    flooded: &str,
+    changes: usize,
+    change: fn(&Arena<'_>, usize) -> Result<()>,
+) -> Result<String> {
+    let flood = arena.flood(flooded)?;
     let (start, before) = (Instant::now(), flood.sent()?);
-    let changes = size.of(6, 100, 2000);
-    for _ in 0..changes / 2 {
-        for change in [join, leave] {
-            change(arena)?;
-            arena.converged(CONVERGENCE)?;
+    for round in 0..changes {
+        change(arena, round)?;
+        if round % 50 == 49 {
+            arena.tight(&format!("after {round} changes"))?;
         }
-        let leaks = arena.leaks()?;
-        ensure!(leaks.is_empty(), "frames came through: {leaks:?}");
     }
     let sent = flood.sent()? - before;
     let rate = u128::from(sent) / start.elapsed().as_millis().max(1);
-    arena.remove(&[JOINER])?;
-    Ok(Outcome::Passed(format!(
-        "{walked}; {changes} changes under {rate} thousand frames a second: 0 of {sent} came through"
-    )))
+    arena.tight("after the changes")?;
+    Ok(format!("0 of {sent} frames, {rate} thousand a second, came through during {changes}"))
 }
 
 fn strict(arena: &mut Arena<'_>, size: Size) -> Result<Outcome> {

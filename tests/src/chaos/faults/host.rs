@@ -141,7 +141,7 @@ fn netlink_errors(arena: &mut Arena<'_>, size: Size) -> Result<Outcome> {
             let trace = Trace::of(arena.machine(), arena.daemon()?, &options)?;
             let name = format!("deaf-{error}-{round}");
             arena.run(&name, Policy::XdpDropUdp)?;
-            arena.excuse(&name);
+            arena.tight(&format!("with {error}"))?;
             drop(trace.end());
             arena.converged(CONVERGENCE).with_context(|| format!("after {error}"))?;
             arena.remove(&[&name])?;
@@ -151,7 +151,7 @@ fn netlink_errors(arena: &mut Arena<'_>, size: Size) -> Result<Outcome> {
 }
 
 /// Runs a daemon that is expected to end, in the machine, and returns what it said.
-fn refuses(arena: &Arena<'_>, wrapper: &[&str]) -> Result<String> {
+pub(super) fn refuses(arena: &Arena<'_>, wrapper: &[&str]) -> Result<String> {
     let plugin = binaries::path(Binary::Plugin)?.display().to_string();
     let run = [&plugin, "run", "--docker-host", engine::DOCKER_HOST];
     // A daemon that does not end is ended.

@@ -1,20 +1,25 @@
 //! The daemon killed: at each system call that changes something, by each signal, under a flood,
 //! and for lack of memory.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 
 use crate::{
+    DaemonOptions,
     chaos::{
         arena::{Arena, CONVERGENCE, OTHER},
+        counter,
         fault::{Fault, GUARDED, Outcome, Size},
         policy::Policy,
         trace::{Trace, calls, kill_at, wrapper},
     },
-    wait::{DEADLINE, wait_until},
+    stream::Kind,
+    wait::{DEADLINE, wait_for, wait_until},
 };
 
 pub(super) const FAULTS: &[Fault] = &[
@@ -35,7 +40,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         id: "F8",
         name: "SIGTERM, SIGINT, SIGHUP, and SIGTERM twice",
-        expected: "policies stay; it ends within 10 s; SIGHUP does not end it",
+        expected: "policies stay; it ends within 10 s; SIGHUP loads the configuration again",
         engine: &[],
         run: signals,
     },
@@ -52,6 +57,13 @@ pub(super) const FAULTS: &[Fault] = &[
         expected: "policies stay; the next start repairs",
         engine: &[],
         run: no_memory,
+    },
+    Fault {
+        id: "F12",
+        name: "the daemon aborts (SIGABRT), as it does when any of its threads panics, or crashes",
+        expected: "policies stay; the next start repairs",
+        engine: &[],
+        run: crashes,
     },
 ];
 
@@ -208,9 +220,51 @@ fn points(counted: &BTreeMap<&'static str, usize>, most: usize) -> Vec<(&'static
     all.into_iter().step_by(step).collect()
 }
 
-fn signals(arena: &mut Arena<'_>, _size: Size) -> Result<Outcome> {
+/// The operator's policy stops to drop ICMP, and frames of it show that SIGHUP was heeded.
+fn hang_up(arena: &mut Arena<'_>) -> Result<()> {
+    arena.configure()?;
+    arena.write_policy(1)?;
     arena.daemon()?.signal(Signal::SIGHUP)?;
+    let named = arena.run("named", Policy::TcNamed)?;
+    let echoes = |arena: &Arena<'_>| -> Result<u64> {
+        let table = arena.counter().settled()?;
+        Ok(counter::received(&table, named.id, |kind| kind == Kind::Icmp))
+    };
+    wait_for(DEADLINE, "the stricter policy", || {
+        let (before, after) = (echoes(arena)?, echoes(arena)?);
+        ensure!(before == after, "{} frames of ICMP came meanwhile", after - before);
+        Ok(())
+    })?;
+    let before = echoes(arena)?;
+    arena.write_policy(0)?;
+    arena.daemon()?.signal(Signal::SIGHUP)?;
+    wait_for(DEADLINE, "the looser policy", || {
+        ensure!(echoes(arena)? > before, "no ICMP comes");
+        Ok(())
+    })?;
     arena.converged(CONVERGENCE).context("after SIGHUP")?;
+    arena.tight("after SIGHUP")?;
+    arena.remove(&["named"])?;
+    arena.restart_daemon(DaemonOptions::default())
+}
+
+fn crashes(arena: &mut Arena<'_>, size: Size) -> Result<Outcome> {
+    let rounds = size.of(1, 3, 20);
+    for _ in 0..rounds {
+        for signal in [Signal::SIGABRT, Signal::SIGSEGV] {
+            let daemon = arena.take_daemon()?;
+            daemon.signal(signal)?;
+            daemon.end()?;
+            arena.tight(&format!("after {signal}"))?;
+            arena.start_daemon()?;
+            arena.converged(CONVERGENCE)?;
+        }
+    }
+    Ok(Outcome::Passed(format!("{} crashes, 0 forbidden frames", 2 * rounds)))
+}
+
+fn signals(arena: &mut Arena<'_>, _size: Size) -> Result<Outcome> {
+    hang_up(arena)?;
     let mut slowest = Duration::ZERO;
     for (signal, again) in
         [(Signal::SIGTERM, false), (Signal::SIGINT, false), (Signal::SIGTERM, true)]
@@ -231,7 +285,10 @@ fn signals(arena: &mut Arena<'_>, _size: Size) -> Result<Outcome> {
         arena.converged(CONVERGENCE)?;
     }
     ensure!(slowest < Duration::from_secs(10), "it took {slowest:?} to end");
-    Ok(Outcome::Passed(format!("0 forbidden frames; ended within {} ms", slowest.as_millis())))
+    let slowest = slowest.as_millis();
+    Ok(Outcome::Passed(format!(
+        "0 forbidden frames; reloaded by SIGHUP; ended within {slowest} ms"
+    )))
 }
 
 fn under_flood(arena: &mut Arena<'_>, size: Size) -> Result<Outcome> {

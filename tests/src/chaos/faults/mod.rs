@@ -3,10 +3,13 @@
 mod changing;
 mod counterexample;
 mod docker;
+mod gate;
 mod host;
 mod killing;
+mod load;
 mod socket;
 mod starting;
+mod state;
 mod tampering;
 
 use super::fault::Fault;
@@ -22,13 +25,16 @@ pub fn all() -> Vec<Fault> {
         tampering::FAULTS,
         host::FAULTS,
         socket::FAULTS,
+        load::FAULTS,
+        state::FAULTS,
+        gate::FAULTS,
     ]
     .concat();
     all.sort_by_key(|fault| number(fault.id));
     all
 }
 
-/// The number in an id: F5 comes before F13.
+/// The number in an id: F5 comes before F13, and what is no F comes last.
 fn number(id: &str) -> u32 {
     id.trim_start_matches('F').parse().unwrap_or(u32::MAX)
 }
