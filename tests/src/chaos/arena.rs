@@ -15,6 +15,7 @@ use crate::{
     binaries::{self, Binary},
     command,
     images::Image,
+    stream::Kind,
     wait::{DEADLINE, wait_for},
 };
 
@@ -283,7 +284,9 @@ impl<'a> Arena<'a> {
             ensure!(reply == crate::traffic::Reply::Echoed, "{reply:?}");
             Ok(())
         })?;
-        self.wait_received(sender.id, 1)?;
+        for kind in Kind::ALL {
+            self.wait_kind(sender.id, kind)?;
+        }
         for (name, from) in [("neighbour", inside), ("host", self.engine.from_host())] {
             self.beats.push(Beat::start(self.machine(), &from, server, name)?);
         }
@@ -299,6 +302,15 @@ impl<'a> Arena<'a> {
         wait_for(DEADLINE, &format!("{least} frames of sender {id}"), || {
             let received = counter::received(&self.counter.latest()?, id, |_| true);
             ensure!(received >= least, "{received} came through");
+            Ok(())
+        })
+    }
+
+    /// Waits until a frame of a kind came through: where nothing forbids it, it is counted.
+    fn wait_kind(&self, id: u32, wanted: Kind) -> Result<()> {
+        wait_for(DEADLINE, &format!("{} of sender {id} to be counted", wanted.name()), || {
+            let received = counter::received(&self.counter.latest()?, id, |kind| kind == wanted);
+            ensure!(received > 0, "none came through");
             Ok(())
         })
     }

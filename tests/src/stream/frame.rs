@@ -11,8 +11,12 @@ const MAGIC: [u8; 8] = *b"eNETNSch";
 pub(super) const EXPERIMENTAL: u16 = 0x88b5;
 /// The head of an ARP frame for Ethernet and IPv4 of an operation that does not exist.
 const NOT_ANY_ARP: [u8; 8] = [0, 1, 8, 0, 6, 4, 0xff, 0xff];
+/// An IPv4 header without options.
+const IPV4_HEADER: usize = 20;
+/// Where its checksum is.
+const CHECKSUM: usize = 10;
 /// Ethernet header and an IPv4 header without options.
-const IPV4_PAYLOAD: usize = 14 + 20;
+const IPV4_PAYLOAD: usize = 14 + IPV4_HEADER;
 
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,7 +79,14 @@ impl Frame {
         payload.extend(interface.to_be_bytes());
         payload.extend(number.to_be_bytes());
         let ipv4 = |number, header: &[u8]| {
-            ethernet(ethertype::IPV4, &Ipv4::new(number).packet(&[header, &payload].concat()))
+            let mut packet = Ipv4::new(number).packet(&[header, &payload].concat());
+            // Bridges that ask netfilter (`bridge-nf-call-iptables`) drop a wrong one: it would
+            // never be counted.
+            let checksum = checksum(packet.get(..IPV4_HEADER).unwrap_or_default());
+            for (byte, new) in packet.iter_mut().skip(CHECKSUM).zip(checksum.to_be_bytes()) {
+                *byte = new;
+            }
+            ethernet(ethertype::IPV4, &packet)
         };
         let mut bytes = match kind {
             // From port 9 to port 9, "discard".
@@ -122,9 +133,28 @@ impl Frame {
     }
 }
 
+/// The checksum of the Internet (RFC 1071) over a header whose own is 0.
+fn checksum(header: &[u8]) -> u16 {
+    let words = header.chunks_exact(2).filter_map(<[u8]>::first_chunk::<2>);
+    let sum: u32 = words.map(|word| u32::from(u16::from_be_bytes(*word))).sum();
+    let carried = |sum: u32| (sum >> 16) + (sum & 0xffff);
+    let [_, _, high, low] = carried(carried(sum)).to_be_bytes();
+    !u16::from_be_bytes([high, low])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_checksum_is_that_of_a_known_header() {
+        let header = "4500 0073 0000 4000 4011 0000 c0a8 0001 c0a8 00c7";
+        let bytes: Vec<u8> = header
+            .split(' ')
+            .flat_map(|word| u16::from_str_radix(word, 16).unwrap().to_be_bytes())
+            .collect();
+        assert_eq!(checksum(&bytes), 0xb861);
+    }
 
     #[test]
     fn a_frame_of_each_kind_is_known_again() {
