@@ -128,6 +128,11 @@ impl<'a> Daemon<'a> {
         fs::read_to_string(&self.log).context("read the daemon's log")
     }
 
+    /// Shows the end of its log to who runs this: a failure is explained there.
+    pub fn show_log(&self) {
+        logs::show(&self.log);
+    }
+
     /// Sends a signal.
     ///
     /// # Errors

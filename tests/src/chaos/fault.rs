@@ -95,12 +95,18 @@ impl Fault {
         let (fault, start) = (*self, Instant::now());
         let (tell, told) = mpsc::channel();
         // What hangs is left to itself; its machine ends with this process.
-        thread::spawn(move || tell.send(fault.in_arena(size)));
-        let limit = size.limit();
-        let result = told.recv_timeout(limit).unwrap_or_else(|error| match error {
-            RecvTimeoutError::Timeout => Err(anyhow!("it did not end within {limit:?}")),
-            RecvTimeoutError::Disconnected => Err(anyhow!("it panicked")),
+        let name = format!("{}.{}", thread::current().name().unwrap_or("chaos"), fault.id);
+        let tried = thread::Builder::new().name(name).spawn(move || {
+            // Nobody waits any more where time was up.
+            tell.send(fault.in_arena(size)).ok();
         });
+        let limit = size.limit();
+        let result = match tried.map(|_running| told.recv_timeout(limit)) {
+            Ok(Ok(result)) => result,
+            Ok(Err(RecvTimeoutError::Timeout)) => Err(anyhow!("it did not end within {limit:?}")),
+            Ok(Err(RecvTimeoutError::Disconnected)) => Err(anyhow!("it panicked")),
+            Err(error) => Err(error).context("start a thread"),
+        };
         Row { fault, result, took: start.elapsed() }
     }
 
@@ -113,9 +119,17 @@ impl Fault {
         let guarded = arena.run(GUARDED, Policy::XdpDropUdp)?;
         arena.converged(CONVERGENCE)?;
         arena.wait_received(guarded.id, 1)?;
-        let outcome = (self.run)(&mut arena, size)?;
+        let done = self.injected(&mut arena, &before, size);
+        if let (Err(_), Ok(daemon)) = (&done, arena.daemon()) {
+            daemon.show_log();
+        }
+        done
+    }
+
+    fn injected(&self, arena: &mut Arena<'_>, before: &Residue, size: Size) -> Result<Outcome> {
+        let outcome = (self.run)(arena, size)?;
         match &outcome {
-            Outcome::Passed(_) => arena.check(&before)?,
+            Outcome::Passed(_) => arena.check(before)?,
             Outcome::NotHere(_) => {}
         }
         Ok(outcome)
