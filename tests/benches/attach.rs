@@ -25,12 +25,13 @@ use ebpf_netns::{
     monitor::{LinkEvent, LinkMonitor},
 };
 use ebpf_netns_plugin::{
+    config::Config,
     engine::{Engine, Parts, QUEUE},
     event::{DockerNews, Event},
     facts::{ContainerFacts, Life, Place, Snapshot},
     kernel::{DEFAULT_DIRECTORY, Kernel, Pins},
     look::Look,
-    plan::{Attachment, Hook, Step, TcFlavour},
+    plan::{Attachment, Hook, Step},
     records::{self, Records},
 };
 use ebpf_netns_tests::{Machine, VethFarm, command};
@@ -151,8 +152,8 @@ fn engine(count: usize) -> Result<()> {
     let monitor = runtime.block_on(async { LinkMonitor::open() })?;
     let engine = thread::spawn(move || -> Result<()> {
         let look = Arc::new(Look::default());
-        Engine::new(Parts { kernel, records, tc: TcFlavour::Auto, strict: None, look })?
-            .run(&mut receiver);
+        let (config, tc, strict) = (Config::default(), None, None);
+        Engine::new(Parts { kernel, records, config, tc, strict, look })?.run(&mut receiver);
         Ok(())
     });
     runtime.spawn(forward(monitor, events.clone(), Arc::clone(&first_seen)));

@@ -42,7 +42,7 @@ impl Rtnl {
     pub fn add_clsact(&self, index: Ifindex) -> Result<bool, RtnlError> {
         let request = RouteNetlinkMessage::NewQueueDiscipline(clsact(index));
         let flags = NLM_F_CREATE | NLM_F_EXCL;
-        match self.socket.change_with(Operation::AddClsact(index), &request, flags) {
+        match self.socket.borrow().change_with(Operation::AddClsact(index), &request, flags) {
             Err(error) if error.errno() == Some(Errno::EXIST) => Ok(false),
             result => result.map(|()| true),
         }
@@ -65,7 +65,7 @@ impl Rtnl {
             let request = RouteNetlinkMessage::NewTrafficFilter(new_filter(index, filter));
             requests.push((Operation::SetFilter(index), request, NLM_F_CREATE));
         }
-        let mut answers = self.socket.change_all(&requests)?.into_iter();
+        let mut answers = self.socket.borrow().change_all(&requests)?.into_iter();
         let added = match answers.next() {
             Some(Err(error)) if error.errno() == Some(Errno::EXIST) => false,
             Some(answer) => answer.map(|()| true)?,
@@ -87,7 +87,7 @@ impl Rtnl {
         filter: &NewBpfFilter<'_>,
     ) -> Result<(), RtnlError> {
         let request = RouteNetlinkMessage::NewTrafficFilter(new_filter(index, filter));
-        self.socket.change_with(Operation::SetFilter(index), &request, NLM_F_CREATE)
+        self.socket.borrow().change_with(Operation::SetFilter(index), &request, NLM_F_CREATE)
     }
 
     /// Removes a filter from one of our own links; one that is not there is as good as removed.
@@ -104,7 +104,7 @@ impl Rtnl {
     ) -> Result<(), RtnlError> {
         let message = filter_message(index, direction, (priority, handle));
         let request = RouteNetlinkMessage::DelTrafficFilter(message);
-        match self.socket.change(Operation::RemoveFilter(index), &request) {
+        match self.socket.borrow().change(Operation::RemoveFilter(index), &request) {
             // EINVAL: the qdisc is gone, and all filters with it.
             Err(error) if matches!(error.errno(), Some(Errno::NOENT | Errno::INVAL)) => Ok(()),
             result => result,
@@ -124,7 +124,7 @@ impl Rtnl {
             }
         }
         let request = RouteNetlinkMessage::DelQueueDiscipline(clsact(index));
-        self.socket.change(Operation::RemoveClsact(index), &request)?;
+        self.socket.borrow().change(Operation::RemoveClsact(index), &request)?;
         Ok(true)
     }
 

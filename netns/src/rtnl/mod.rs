@@ -15,6 +15,7 @@ mod socket;
 mod wire;
 
 use std::{
+    cell::RefCell,
     net::IpAddr,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
 };
@@ -85,7 +86,8 @@ pub struct NewBpfFilter<'a> {
 /// Needs Linux 4.20 (`NETLINK_GET_STRICT_CHK`). It is not [`Sync`]: each thread has its own.
 #[derive(Debug)]
 pub struct Rtnl {
-    socket: Socket,
+    // Replaced where a list broke off: the kernel goes on with that on the old one.
+    socket: RefCell<Socket>,
     own: Namespace,
 }
 
@@ -97,7 +99,7 @@ impl Rtnl {
     /// When the socket cannot be made, or our own namespace cannot be opened.
     pub fn open() -> Result<Self, RtnlError> {
         let own = Namespace::own().map_err(|source| RtnlError::Own { source: Box::new(source) })?;
-        Ok(Self { socket: Socket::open()?, own })
+        Ok(Self { socket: RefCell::new(Socket::open()?), own })
     }
 
     /// The namespace that this connection is in: the host's.
@@ -131,7 +133,7 @@ impl Rtnl {
 
     fn nsid_by(&self, which: impl Fn() -> NsidAttribute) -> Result<Nsid, RtnlError> {
         for _ in 0..NSID_ATTEMPTS {
-            if let Some(nsid) = get_nsid(&self.socket, which())? {
+            if let Some(nsid) = get_nsid(&self.socket.borrow(), which())? {
                 return Ok(nsid);
             }
             match self.assign_nsid(which()) {
@@ -241,7 +243,16 @@ impl Rtnl {
         let mut message = link_request(target);
         message.header.index = index.get();
         let request = RouteNetlinkMessage::GetLink(message);
-        let payload = match self.socket.get(operation, &request) {
+        let mut reply = self.socket.borrow().get(operation, &request);
+        for _ in 0..DUMP_ATTEMPTS {
+            match &reply {
+                Err(error) if error.errno() == Some(Errno::NOBUFS) => {
+                    reply = self.socket.borrow().get(operation, &request);
+                }
+                _ => break,
+            }
+        }
+        let payload = match reply {
             Err(error) if error.errno() == Some(Errno::NODEV) => return Ok(None),
             reply => reply?,
         };
@@ -258,7 +269,7 @@ impl Rtnl {
         let attributes = vec![which, NsidAttribute::Id(-1)];
         let mut message = NsidMessage::default();
         message.attributes = attributes;
-        self.socket.change(Operation::AssignNsid, &RouteNetlinkMessage::NewNsId(message))
+        self.socket.borrow().change(Operation::AssignNsid, &RouteNetlinkMessage::NewNsId(message))
     }
 
     /// Dumps, and begins again if the kernel says that the list changed meanwhile.
@@ -268,8 +279,14 @@ impl Rtnl {
         request: &RouteNetlinkMessage,
     ) -> Result<Vec<Vec<u8>>, RtnlError> {
         for _ in 0..DUMP_ATTEMPTS {
-            if let Some(replies) = self.socket.dump(operation, request)? {
-                return Ok(replies);
+            let answer = self.socket.borrow().dump(operation, request);
+            match answer {
+                Err(error) if matches!(error.errno(), Some(Errno::NOBUFS | Errno::BUSY)) => {
+                    self.socket.replace(Socket::open()?);
+                }
+                Err(error) => return Err(error),
+                Ok(Some(replies)) => return Ok(replies),
+                Ok(None) => {}
             }
         }
         Err(RtnlError::Interrupted { operation })

@@ -91,6 +91,8 @@ pub struct Engine {
     damaged: BTreeSet<Ifindex>,
     counts: Counts,
     asked: Vec<(Instant, oneshot::Sender<Status>)>,
+    /// Whether the links have to be listed again, since that failed.
+    unlisted: bool,
     /// When something was last heard of links, or done that takes long.
     stirred: Instant,
 }
@@ -146,6 +148,7 @@ impl Engine {
             damaged: BTreeSet::new(),
             counts: Counts::default(),
             asked: Vec::new(),
+            unlisted: false,
             stirred: Instant::now(),
         };
         engine.describe_everyone(false);
@@ -160,6 +163,9 @@ impl Engine {
         while let Some(first) = self.next(events) {
             if !self.take_in(first, events) {
                 break;
+            }
+            if self.unlisted {
+                self.list_links();
             }
             if looked.elapsed() >= RECONCILE {
                 self.list_links();
@@ -276,6 +282,7 @@ impl Engine {
 
     /// Takes every link of the host as it is now, and puts everything in doubt.
     fn list_links(&mut self) {
+        self.unlisted = false;
         match self.rtnl.links() {
             Ok(links) => {
                 let veths: Vec<Link> =
@@ -293,7 +300,10 @@ impl Engine {
                 }
                 self.look.ask();
             }
-            Err(error) => error!(%error, "links could not be listed: trying again later"),
+            Err(error) => {
+                error!(error = chain(&error), "links could not be listed: trying again");
+                self.unlisted = true;
+            }
         }
     }
 
