@@ -2,7 +2,7 @@
 //!
 //! Knows the framing of netlink and nothing of links or addresses.
 
-use std::{cell::Cell, io};
+use std::{cell::Cell, io, time::Duration};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP,
@@ -10,11 +10,21 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{SocketAddr, protocols::NETLINK_ROUTE};
+use rustix::{
+    io::Errno,
+    net::sockopt::{Timeout, set_socket_timeout},
+};
 
 use super::{
     error::{Operation, RtnlError},
     wire::{Datagram, Malformed, error_code},
 };
+
+/// The kernel answers from within `send`: an answer that is not there never comes.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often a datagram is tried to be read.
+const RECEIVE_ATTEMPTS: u32 = 16;
 
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -39,6 +49,7 @@ impl Socket {
             // Without it, the kernel ignores what it does not know instead of saying so, and old
             // dumps ignore the target namespace.
             socket.set_netlink_get_strict_chk(true)?;
+            set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
             Ok(socket)
         };
         let socket = open().map_err(|source| RtnlError::Open { source })?;
@@ -152,6 +163,18 @@ impl Socket {
         (buffer, sequence)
     }
 
+    /// Reads one datagram. The kernel reports memory that was short for others too; what it has for
+    /// us waits all the same, or the patience of the socket ends.
+    fn receive_datagram(&self) -> io::Result<(Vec<u8>, SocketAddr)> {
+        for _ in 1..RECEIVE_ATTEMPTS {
+            match retry(|| self.socket.recv_from_full()) {
+                Err(error) if error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error()) => {}
+                received => return received,
+            }
+        }
+        retry(|| self.socket.recv_from_full())
+    }
+
     /// Hands each message of the reply to `take` until that returns true.
     fn receive(
         &self,
@@ -162,7 +185,7 @@ impl Socket {
         let failed = |source| RtnlError::Request { operation, source };
         let malformed = |what| RtnlError::Malformed { operation, what };
         loop {
-            let (bytes, from) = retry(|| self.socket.recv_from_full()).map_err(failed)?;
+            let (bytes, from) = self.receive_datagram().map_err(failed)?;
             if from.port_number() != 0 {
                 continue;
             }
@@ -174,7 +197,7 @@ impl Socket {
                 }
                 let reply = match message.kind {
                     NLMSG_NOOP => continue,
-                    NLMSG_OVERRUN => return Err(failed(rustix::io::Errno::NOBUFS.into())),
+                    NLMSG_OVERRUN => return Err(failed(Errno::NOBUFS.into())),
                     NLMSG_DONE | NLMSG_ERROR => {
                         let code = error_code(message.payload)
                             .map_err(|Malformed| malformed("error code"))?;
