@@ -3,11 +3,11 @@
 //! A fault is injected into a real engine with a real daemon while containers send what their
 //! policy forbids. The same oracles watch every fault; none of them asks the daemon alone:
 //!
-//! 1. [`counter`]: forbidden frames behind the veth: none, while allowed ones are seen;
-//! 2. [`diff`]: what the labels ask for against what stands in the kernel;
-//! 3. [`innocent`]: those without a label lose nothing;
-//! 4. [`residue`]: nothing is left in the end;
-//! 5. [`vitals`]: the daemon's memory, files, and log;
+//! 1. `counter`: forbidden frames behind the veth: none, while allowed ones are seen;
+//! 2. `diff`: what the labels ask for against what stands in the kernel;
+//! 3. `innocent`: those without a label lose nothing;
+//! 4. `residue`: nothing is left in the end;
+//! 5. `vitals`: the daemon's memory, files, and log;
 //! 6. Docker still works ([`fault`]).
 
 pub mod arena;

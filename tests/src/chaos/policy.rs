@@ -16,7 +16,7 @@ pub enum Policy {
     TcDropUdp,
     /// `xdp.policy=drop-all`.
     DropAll,
-    /// `tc.policy` is [`NAMED`], a policy of the operator's that drops UDP and, at times, ICMP.
+    /// `tc.policy` is `NAMED`, a policy of the operator's that drops UDP and, at times, ICMP.
     TcNamed,
     /// `xdp.policy`, as above.
     XdpNamed,
