@@ -243,15 +243,7 @@ impl Rtnl {
         let mut message = link_request(target);
         message.header.index = index.get();
         let request = RouteNetlinkMessage::GetLink(message);
-        let mut reply = self.socket.borrow().get(operation, &request);
-        for _ in 0..DUMP_ATTEMPTS {
-            match &reply {
-                Err(error) if error.errno() == Some(Errno::NOBUFS) => {
-                    reply = self.socket.borrow().get(operation, &request);
-                }
-                _ => break,
-            }
-        }
+        let reply = self.socket.borrow().get(operation, &request);
         let payload = match reply {
             Err(error) if error.errno() == Some(Errno::NODEV) => return Ok(None),
             reply => reply?,

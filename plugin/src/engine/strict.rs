@@ -57,20 +57,20 @@ impl Strict {
 
     fn admit(&mut self, port: Ifindex) {
         if self.ports.admitted.insert(port) {
-            self.tell(self.gate.admit(port), "let a port through");
+            tell(self.gate.admit(port), "let a port through");
         }
     }
 
     fn exempt(&mut self, port: Ifindex) {
         if self.ports.foreign.insert(port) {
-            self.tell(self.gate.exempt(port), "let a port of another bridge through");
+            tell(self.gate.exempt(port), "let a port of another bridge through");
         }
     }
 
     fn expel(&mut self, port: Ifindex) {
         let known = self.ports.admitted.remove(&port) | self.ports.foreign.remove(&port);
         if known | self.before.remove(&port) {
-            self.tell(self.gate.expel(port), "take a port out");
+            tell(self.gate.expel(port), "take a port out");
         }
     }
 
@@ -88,7 +88,7 @@ impl Strict {
             return 0;
         }
         for port in there.admitted.difference(&self.ports.admitted) {
-            self.tell(self.gate.expel(*port), "take a port out");
+            tell(self.gate.expel(*port), "take a port out");
         }
         match self.gate.install(&self.ports) {
             Ok(Installed::Kept) => {}
@@ -97,12 +97,11 @@ impl Strict {
         }
         1
     }
+}
 
-    #[expect(clippy::unused_self, reason = "said of this gate")]
-    fn tell(&self, done: Result<(), GateError>, what: &str) {
-        if let Err(error) = done {
-            error!(error = chain(&error), "strict mode: could not {what}: it stays closed");
-        }
+fn tell(done: Result<(), GateError>, what: &str) {
+    if let Err(error) = done {
+        error!(error = chain(&error), "strict mode: could not {what}: it stays closed");
     }
 }
 
