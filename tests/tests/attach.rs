@@ -1,7 +1,7 @@
 //! Attaching and detaching, step by step, on veths without Docker: what the kernel shows for each
 //! way, what it refuses, and that nothing stays and nothing foreign is touched.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{collections::BTreeSet, fs, os::unix::fs::symlink, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use ebpf_netns::{Ifindex, Link, Rtnl, XdpMode, rtnl::Direction};
@@ -323,6 +323,34 @@ fn f32_what_others_take_off_is_noticed() -> Result<()> {
         ensure!(stage.kernel.audit_pins()? == 0, "no map or program is missing");
         fs::remove_dir_all(Path::new(DEFAULT_DIRECTORY).join("v1"))?;
         ensure!(stage.kernel.audit_pins()? == 6 && map.exists(), "three maps, three programs");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_link_that_cannot_be_pinned_again_stays_attached() -> Result<()> {
+    on_stage("a_link_that_cannot_be_pinned_again_stays_attached", |stage| {
+        let link = (Hook::Xdp, Attachment::XdpGeneric);
+        stage.attach(link.0, link.1)??;
+        let standing = Standing {
+            policy: Some(InterfacePolicy::default()),
+            ways: [link].into(),
+            ..Standing::default()
+        };
+        let links = Path::new(DEFAULT_DIRECTORY).join("v1/links");
+        fs::remove_dir_all(&links)?;
+        symlink("/run", &links)?;
+        for _ in 0..2 {
+            let refusal = stage.kernel.audit(stage.veth, &standing).err().context("refused")?;
+            let text = refusal.to_string();
+            ensure!(text.contains("v1/links is not a directory: remove it"), "{text}");
+            ensure!(stage.link()?.xdp.is_some(), "it was detached");
+        }
+        fs::remove_file(&links)?;
+        let damage = stage.kernel.audit(stage.veth, &standing)?;
+        ensure!(damage == Damage { repinned: 1, ..Damage::default() }, "{damage:?}");
+        stage.restart()?;
+        ensure!(stage.link()?.xdp.is_some(), "the pin keeps it attached");
         Ok(())
     })
 }

@@ -25,6 +25,15 @@ pub(super) enum Attached {
     Filter(u16),
 }
 
+impl Attached {
+    const fn priority(&self) -> Option<u16> {
+        match self {
+            Self::Link(_) => None,
+            Self::Filter(priority) => Some(*priority),
+        }
+    }
+}
+
 /// The clsact filters' handle, which nobody else takes by accident.
 pub(super) const HANDLE: u32 = 0x0eb9_f001;
 
@@ -36,14 +45,15 @@ impl Kernel {
     /// step, without a gap.
     pub(super) fn attach(&mut self, way: Way, interface: &Interface) -> Result<(), Refusal> {
         let key = (interface.index, way);
-        let attached = match self.attached.remove(&key) {
-            Some(Attached::Link(link)) => self.renew(way, link).map_err(|error| {
-                // Its pin keeps nothing attached any more.
-                pins::unpin(&self.pins.link(interface.index, way)).ok();
-                Refusal::severed(&interface.name, &error.to_string())
-            })?,
-            before => self.attach_anew(way, interface, before.as_ref())?,
-        };
+        if matches!(self.attached.get(&key), Some(Attached::Link(_))) {
+            return if self.renew(interface.index, way)? {
+                Ok(())
+            } else {
+                Err(Refusal::severed(&interface.name))
+            };
+        }
+        let before = self.attached.get(&key).and_then(Attached::priority);
+        let attached = self.attach_anew(way, interface, before)?;
         self.attached.insert(key, attached);
         Ok(())
     }
@@ -87,7 +97,7 @@ impl Kernel {
         &mut self,
         way: Way,
         interface: &Interface,
-        before: Option<&Attached>,
+        before: Option<u16>,
     ) -> Result<Attached, Refusal> {
         let (hook, attachment) = way;
         let attached = match attachment {
@@ -103,40 +113,72 @@ impl Kernel {
         })
     }
 
-    /// Puts our program into a link that is there: an error when the link is severed.
-    pub(super) fn renew(&mut self, way: Way, link: FdLink) -> Result<Attached, AttachError> {
-        let renewed = match way.0 {
+    /// Puts our program into a link that is there, which changes nothing where it is in it already;
+    /// false when the link is severed.
+    pub(super) fn renew(&mut self, ifindex: Ifindex, way: Way) -> Result<bool, Refusal> {
+        let failed = |error: &dyn std::error::Error| Refusal::new(chain(error));
+        let key = (ifindex, way);
+        let Some(Attached::Link(link)) = self.attached.remove(&key) else { return Ok(false) };
+        let path = self.pins.link(ifindex, way);
+        match self.update(way, link) {
+            Ok(link) => {
+                self.attached.insert(key, Attached::Link(link));
+                Ok(true)
+            }
+            Err(error) if error.errno() == Some(Errno::ENOLINK) => {
+                pins::unpin(&path).map_err(|error| failed(&error))?;
+                Ok(false)
+            }
+            Err(error) => {
+                // aya closed its handle of the link, which the pin still keeps attached.
+                let link = PinnedLink::from_pin(&path).map_err(|error| failed(&error))?;
+                self.attached.insert(key, Attached::Link(link.into()));
+                Err(Refusal::new(format!("put the program into {}: {error}", path.display())))
+            }
+        }
+    }
+
+    fn update(&mut self, way: Way, link: FdLink) -> Result<FdLink, AttachError> {
+        match way.0 {
             Hook::Xdp => {
                 let program: &mut Xdp = program(&mut self.ebpf, way.0)?;
                 let id = program.attach_to_link(XdpLink::try_from(link)?)?;
-                FdLink::try_from(program.take_link(id)?)?
+                Ok(FdLink::try_from(program.take_link(id)?)?)
             }
             Hook::Egress | Hook::Ingress => {
                 let program: &mut SchedClassifier = program(&mut self.ebpf, way.0)?;
                 let id = program.attach_to_link(SchedClassifierLink::try_from(link)?)?;
-                FdLink::try_from(program.take_link(id)?)?
+                Ok(FdLink::try_from(program.take_link(id)?)?)
             }
-        };
-        Ok(Attached::Link(renewed))
+        }
     }
 
     /// Takes a program off; what is off already is as good as taken off.
     pub(super) fn detach(&mut self, ifindex: Ifindex, way: Way) -> Result<(), Refusal> {
         let failed = |error: &dyn std::error::Error| Refusal::new(chain(error));
-        match self.attached.remove(&(ifindex, way)) {
-            Some(Attached::Link(link)) => {
+        match self.attached.get(&(ifindex, way)) {
+            Some(Attached::Link(_)) => {
                 pins::unpin(&self.pins.link(ifindex, way)).map_err(|error| failed(&error))?;
-                drop(link);
-                Ok(())
             }
             Some(Attached::Filter(priority)) => {
                 let direction = direction(way.0);
-                match self.rtnl.remove_filter(ifindex, direction, priority, HANDLE) {
-                    Err(error) if error.class() != ErrorClass::Gone => Err(failed(&error)),
-                    _ => Ok(()),
+                match self.rtnl.remove_filter(ifindex, direction, *priority, HANDLE) {
+                    Err(error) if error.class() != ErrorClass::Gone => return Err(failed(&error)),
+                    _ => {}
                 }
             }
-            None => Ok(()),
+            None => {}
+        }
+        self.attached.remove(&(ifindex, way));
+        self.forget_unused(ifindex, way.0);
+        Ok(())
+    }
+
+    /// What the guard counted at a hook that has no program of its own is nobody's.
+    fn forget_unused(&mut self, ifindex: Ifindex, hook: Hook) {
+        let used = |(index, way): &(Ifindex, Way)| *index == ifindex && way.0 == hook;
+        if !self.attached.keys().any(used) {
+            self.forget_traffic(ifindex, hook);
         }
     }
 
@@ -184,9 +226,9 @@ impl Kernel {
         &mut self,
         hook: Hook,
         ifindex: Ifindex,
-        before: Option<&Attached>,
+        before: Option<u16>,
     ) -> Result<Attached, AttachError> {
-        let priorities = if let Some(Attached::Filter(priority)) = before {
+        let priorities = if let Some(priority) = &before {
             std::slice::from_ref(priority)
         } else {
             if self.rtnl.add_clsact(ifindex).map_err(AttachError::Rtnl)? {

@@ -1,13 +1,10 @@
 //! Whether what was attached still is: other tools remove what is ours, and some of that no event
 //! tells.
 
-use std::path::Path;
-
-use aya::programs::links::FdLink;
 use ebpf_netns::Ifindex;
 
 use super::attach::{Attached, HANDLE, direction, pin_link};
-use super::{Kernel, Refusal, load, pins};
+use super::{Kernel, Refusal, load};
 use crate::error::chain;
 use crate::plan::{Hook, Standing, Way};
 
@@ -42,32 +39,17 @@ impl Kernel {
         let mut damage = Damage { policy: entry != standing.policy, ..Damage::default() };
         // Nothing is known of the programs of an earlier daemon, and they are about to be replaced.
         for way in standing.ways.difference(&standing.inherited) {
-            let alive = match self.attached.remove(&(ifindex, *way)) {
-                Some(Attached::Filter(priority)) => self.has_filter(ifindex, *way, priority)?,
-                // Putting the program that is in the link into it changes nothing, and fails where
-                // the link is severed.
-                Some(Attached::Link(link)) => match self.renew(*way, link) {
-                    Ok(Attached::Link(link)) => {
-                        let path = self.pins.link(ifindex, *way);
-                        let missing = !path.exists();
-                        let link = if missing { self.repin(link, &path)? } else { link };
-                        damage.repinned += usize::from(missing);
-                        Some(Attached::Link(link))
-                    }
-                    Ok(other @ Attached::Filter(_)) => Some(other),
-                    Err(_severed) => {
-                        pins::unpin(&self.pins.link(ifindex, *way))
-                            .map_err(|error| Refusal::new(chain(&error)))?;
-                        None
-                    }
-                },
-                None => None,
-            };
-            match alive {
-                Some(attached) => {
-                    self.attached.insert((ifindex, *way), attached);
+            let attached = match self.attached.get(&(ifindex, *way)) {
+                Some(Attached::Filter(priority)) => self.has_filter(ifindex, *way, *priority)?,
+                Some(Attached::Link(_)) => {
+                    damage.repinned += usize::from(self.repin(ifindex, *way)?);
+                    self.renew(ifindex, *way)?
                 }
-                None => damage.gone.push(*way),
+                None => false,
+            };
+            if !attached {
+                self.attached.remove(&(ifindex, *way));
+                damage.gone.push(*way);
             }
         }
         Ok(damage)
@@ -97,27 +79,32 @@ impl Kernel {
         Ok(missing + lost)
     }
 
-    fn has_filter(
-        &self,
-        ifindex: Ifindex,
-        way: Way,
-        priority: u16,
-    ) -> Result<Option<Attached>, Refusal> {
+    fn has_filter(&self, ifindex: Ifindex, way: Way, priority: u16) -> Result<bool, Refusal> {
         let filters = self
             .rtnl
             .bpf_filters(ifindex, direction(way.0))
             .map_err(|error| Refusal::new(chain(&error)))?;
         let ours = self.identities.get(&way.0).map(|identity| identity.id);
-        let there = filters.iter().any(|filter| {
+        Ok(filters.iter().any(|filter| {
             filter.handle == HANDLE
                 && filter.priority == priority
                 && Some(filter.program_id) == ours
-        });
-        Ok(there.then_some(Attached::Filter(priority)))
+        }))
     }
 
-    fn repin(&self, link: FdLink, path: &Path) -> Result<FdLink, Refusal> {
+    /// Pins a link again whose pin is missing, which it is not for long: with this process what is
+    /// not pinned would end. Whether it was.
+    fn repin(&mut self, ifindex: Ifindex, way: Way) -> Result<bool, Refusal> {
+        let path = self.pins.link(ifindex, way);
+        if path.exists() {
+            return Ok(false);
+        }
+        // aya closes a link that cannot be pinned: as much as can be is found out before.
         self.pins.make_directories().map_err(|error| Refusal::new(chain(&error)))?;
-        pin_link(link, path).map_err(Refusal::new)
+        if let Some(Attached::Link(link)) = self.attached.remove(&(ifindex, way)) {
+            let link = pin_link(link, &path).map_err(Refusal::new)?;
+            self.attached.insert((ifindex, way), Attached::Link(link));
+        }
+        Ok(true)
     }
 }

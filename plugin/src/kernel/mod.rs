@@ -121,7 +121,7 @@ impl Kernel {
             .map_err(|error| Refusal::new(format!("write the policy map: {error}")))?;
         // What was dropped before anybody knew whose the interface is says nothing of the policy.
         if quarantined && policy != InterfacePolicy::CLOSED {
-            self.forget_traffic(ifindex);
+            self.forget_all_traffic(ifindex);
         }
         Ok(())
     }
@@ -156,15 +156,19 @@ impl Kernel {
     /// Removes an interface from the maps. What is not there is as good as removed.
     fn forget(&mut self, ifindex: Ifindex) {
         self.policy.remove(&ifindex.get()).ok();
-        self.forget_traffic(ifindex);
+        self.forget_all_traffic(ifindex);
     }
 
     /// Begins to count an interface's traffic anew.
-    fn forget_traffic(&mut self, ifindex: Ifindex) {
+    fn forget_all_traffic(&mut self, ifindex: Ifindex) {
         for hook in Hook::ALL {
-            let key = StatsKey { ifindex: ifindex.get(), observer: observer(hook) as u32 };
-            self.stats.remove(&key).ok();
+            self.forget_traffic(ifindex, hook);
         }
+    }
+
+    fn forget_traffic(&mut self, ifindex: Ifindex, hook: Hook) {
+        let key = StatsKey { ifindex: ifindex.get(), observer: observer(hook) as u32 };
+        self.stats.remove(&key).ok();
     }
 }
 

@@ -72,6 +72,12 @@ pub enum PinsError {
         /// Its owner's user id.
         owner: u32,
     },
+    /// Something else has its name.
+    #[error("{} is not a directory: remove it", path.display())]
+    NoDirectory {
+        /// The name.
+        path: PathBuf,
+    },
     /// A file could not be made, read or removed.
     #[error("{what} {}", path.display())]
     File {
@@ -128,6 +134,9 @@ impl Pins {
 
     /// Makes what is missing of the directories, also after somebody removed them.
     pub(super) fn make_directories(&self) -> Result<(), PinsError> {
+        if !is_on_bpf_fs(&self.root) {
+            return Err(no_bpf_fs(&self.root));
+        }
         let layout = self.layout();
         let parts = ["maps", "programs", "links"].map(|part| layout.join(part));
         [self.root.clone(), layout].iter().chain(&parts).try_for_each(|path| make_directory(path))
@@ -216,23 +225,27 @@ fn parse_link_name(name: &str) -> Option<(Ifindex, Way)> {
 }
 
 fn require_bpf_fs(root: &Path) -> Result<(), PinsError> {
-    let is_bpf = |path: &Path| {
-        statfs(path).is_ok_and(|file_system| file_system.filesystem_type() == BPF_FS_MAGIC)
-    };
-    let mount_point = root.parent().unwrap_or(root);
-    if is_bpf(mount_point) || is_bpf(root) {
-        return Ok(());
-    }
+    let usual = Path::new(USUAL_MOUNT_POINT);
     // Nowhere else: it would hide what is there.
-    if mount_point == Path::new(USUAL_MOUNT_POINT) {
+    if !is_on_bpf_fs(root) && root.parent() == Some(usual) {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        let mounted = mount(Some("bpf"), mount_point, Some("bpf"), flags, Some("mode=700"));
-        if mounted.is_ok() && is_bpf(mount_point) {
-            info!(path = %mount_point.display(), "mounted the BPF file system");
-            return Ok(());
+        if mount(Some("bpf"), usual, Some("bpf"), flags, Some("mode=700")).is_ok() {
+            info!(path = %usual.display(), "mounted the BPF file system");
         }
     }
-    Err(PinsError::NoBpfFs { path: root.to_owned(), mount_point: mount_point.to_owned() })
+    if is_on_bpf_fs(root) { Ok(()) } else { Err(no_bpf_fs(root)) }
+}
+
+/// Whether a directory, or where it would be, is on a BPF file system.
+fn is_on_bpf_fs(root: &Path) -> bool {
+    [root, root.parent().unwrap_or(root)].into_iter().any(|path| {
+        statfs(path).is_ok_and(|file_system| file_system.filesystem_type() == BPF_FS_MAGIC)
+    })
+}
+
+fn no_bpf_fs(root: &Path) -> PinsError {
+    let mount_point = root.parent().unwrap_or(root).to_owned();
+    PinsError::NoBpfFs { path: root.to_owned(), mount_point }
 }
 
 /// Makes a directory for this user alone, or sees that it is.
@@ -243,6 +256,9 @@ fn make_directory(path: &Path) -> Result<(), PinsError> {
         Err(error) => return Err(failed("make directory", path)(error)),
     }
     let there = fs::symlink_metadata(path).map_err(failed("look at", path))?;
+    if !there.is_dir() {
+        return Err(PinsError::NoDirectory { path: path.to_owned() });
+    }
     if there.uid() != nix::unistd::geteuid().as_raw() {
         return Err(PinsError::Foreign { path: path.to_owned(), owner: there.uid() });
     }

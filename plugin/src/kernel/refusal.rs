@@ -40,8 +40,8 @@ impl Refusal {
     }
 
     /// What was attached before is not any more: to be attached anew.
-    pub(super) fn severed(name: &str, why: &str) -> Self {
-        let sentence = format!("{}: what was attached is gone: {why}", text::printable(name));
+    pub(super) fn severed(name: &str) -> Self {
+        let sentence = format!("{}: what was attached is not any more", text::printable(name));
         Self { severed: true, ..Self::new(sentence) }
     }
 
@@ -101,6 +101,17 @@ pub(super) enum AttachError {
     Rtnl(RtnlError),
     /// It was known before the kernel was asked.
     Refused(Refusal),
+}
+
+impl AttachError {
+    /// The kernel's error number, if it was the kernel that refused.
+    pub(super) fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Program(error) => errno::of_program(error),
+            Self::Rtnl(error) => errno::of_rtnl(error),
+            Self::Refused(_) => None,
+        }
+    }
 }
 
 impl From<ProgramError> for AttachError {
