@@ -106,7 +106,8 @@ pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> 
     let look = Arc::new(Look::default());
     // Subscribing comes before listing, which the engine does first.
     let monitor = LinkMonitor::open()?;
-    let records = Records::open(&options.state);
+    let records = Records::open(&options.state)
+        .map_err(|source| DaemonError::System { what: "start the records' thread", source })?;
     let Options { config, tc, strict, .. } = options;
     let parts = Parts { kernel, records, config, tc, strict, look: Arc::clone(&look) };
     let engine = start_engine(parts, receiver)?;

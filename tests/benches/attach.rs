@@ -146,7 +146,7 @@ fn engine(count: usize) -> Result<()> {
     let before = resident()?;
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let (kernel, packets) = Kernel::load(Pins::open(Path::new(DEFAULT_DIRECTORY))?)?;
-    let records = Records::open(Path::new(records::DEFAULT_DIRECTORY));
+    let records = Records::open(Path::new(records::DEFAULT_DIRECTORY))?;
     let (events, mut receiver) = mpsc::channel(QUEUE);
     let first_seen: Seen = Arc::default();
     let monitor = runtime.block_on(async { LinkMonitor::open() })?;

@@ -21,7 +21,7 @@ const NEW: &str = "Docker has not answered yet";
 impl Engine {
     /// Takes over what an earlier daemon left: it stays as it is until it is known whose it is.
     pub(super) fn inherit(&mut self) {
-        let records = self.records.read();
+        let records = self.records.inherited();
         let veths: Vec<&Link> = self.world.veths.values().collect();
         let found = match self.kernel.inherit(&veths) {
             Ok(found) => found,
@@ -47,6 +47,10 @@ impl Engine {
     /// Closes a veth that is new, before anything is asked.
     pub(super) fn quarantine(&mut self, link: &Link) {
         self.close(link);
+        // It went meanwhile: nobody would take off the list what is put there now.
+        if !self.world.enforced.contains_key(&link.index) {
+            return;
+        }
         let since = self.look.ask();
         let held = Held { since, at: Instant::now(), heir_of: None, reason: NEW };
         self.world.newcomers.hold(link.index, held);
@@ -145,7 +149,7 @@ impl Engine {
         self.world.newcomers.claimed(ifindex);
     }
 
-    /// Writes down how far an interface is.
+    /// Has it written down how far an interface is.
     pub(super) fn record(&mut self, ifindex: Ifindex, state: Progress, owner: Option<Owner>) {
         let name = self.world.veths.get(&ifindex).map_or("", |link| link.name.as_str());
         self.records.put(Record::new(ifindex, name, state, owner));
