@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Place;
 use crate::control::DEFAULT_SOCKET;
+use crate::log::LogFormat;
 use crate::plan::TcFlavour;
 use crate::sandbox::Unlisted;
 use crate::{kernel, records};
@@ -187,15 +188,5 @@ enum Format {
     #[default]
     Table,
     /// For programs.
-    Json,
-}
-
-/// How to write the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum LogFormat {
-    /// A line of text for each event.
-    #[default]
-    Text,
-    /// A JSON object for each event.
     Json,
 }

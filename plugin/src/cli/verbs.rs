@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,12 +12,9 @@ use ebpf_netns::text::printable;
 use ebpf_netns::{ErrorClass, Ifindex, InvalidIfindex, Rtnl, RtnlError, exit};
 use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
-use tracing_subscriber::EnvFilter;
 
 use super::runtime::{self, RuntimeVerb};
-use super::{
-    AttachedArgs, Check, Cli, Format, LogFormat, Places, ReloadArgs, Run, StatusArgs, Verb, table,
-};
+use super::{AttachedArgs, Check, Cli, Format, Places, ReloadArgs, Run, StatusArgs, Verb, table};
 use crate::config::{self, ConfigErrors, Place};
 use crate::control::{self, ClientError};
 use crate::daemon::{self, DaemonError, Options};
@@ -25,6 +22,7 @@ use crate::error::{chain, of_system};
 use crate::gate::Gate;
 use crate::kernel::{self, CleanError, LoadError, Pins, PinsError, attached};
 use crate::labels::{self, LabelErrors};
+use crate::log::Log;
 use crate::records;
 use crate::register::RegisterError;
 use crate::reload::Outcome;
@@ -71,7 +69,7 @@ pub fn main() -> ExitCode {
 fn run(args: Run) -> Result<(), Failure> {
     let Run { docker_host, docker_exec_root, control_socket, places, tc, log_format, .. } = args;
     let Places { pins, state } = places;
-    start_log(log_format);
+    let mut log = Log::start(log_format);
     let docker = endpoint(docker_host)?;
     let place = args.config.place();
     let config = config::load(&place)?;
@@ -101,6 +99,8 @@ fn run(args: Run) -> Result<(), Failure> {
     sandbox::come_first();
     // Before there is a second thread, which would keep what it has.
     let sandbox = sandbox::enter(settings)?;
+    log.detach()
+        .map_err(|source| DaemonError::System { what: "start the log's thread", source })?;
     let options = Options { docker, control_socket, pins, state, place, config, tc, strict };
     Ok(runtime()?.block_on(daemon::run(options, sandbox))?)
 }
@@ -112,20 +112,6 @@ pub(super) fn endpoint(docker_host: Option<String>) -> Result<Endpoint, Failure>
             Endpoint::parse(&host, false).map_err(|reason| Failure::DockerHost { host, reason })
         }
         None => Ok(Endpoint::from_environment()?),
-    }
-}
-
-fn start_log(format: LogFormat) {
-    let filter =
-        EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false);
-    match format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
     }
 }
 
