@@ -29,6 +29,26 @@ pub struct DaemonOptions {
     pub wrapper: Vec<String>,
 }
 
+impl DaemonOptions {
+    /// A daemon whose log nobody reads; one at a time in a machine.
+    #[must_use]
+    pub fn with_unread_log(mut self, machine: &Machine) -> Self {
+        let pipe = machine.directory().join("unread").display().to_string();
+        let wrapper = ["sh", "-c", UNREAD, &pipe].map(str::to_owned);
+        self.wrapper.splice(..0, wrapper);
+        self
+    }
+}
+
+/// Runs a program whose standard error is a pipe that is full and that nobody reads: it holds the
+/// other end itself.
+const UNREAD: &str = r#"
+mkfifo "$0"
+exec 9<>"$0"
+head -c 65536 /dev/zero >&9
+exec "$@" 2>&9
+"#;
+
 /// A running `ebpf-netns-plugin run`; killed when dropped.
 #[derive(Debug)]
 pub struct Daemon<'a> {

@@ -51,14 +51,39 @@ pub(super) struct Trace {
 impl Trace {
     /// Starts to trace all threads of a running daemon.
     pub(super) fn of(machine: &Machine, daemon: &Daemon<'_>, options: &[&str]) -> Result<Self> {
-        let output = machine.directory().join("strace");
         let pid = daemon.pid();
+        let trace = Self::attach(machine, pid, &[&["-f"], options].concat())?;
+        wait_until(DEADLINE, "strace to hold every thread", || {
+            let threads = threads(pid);
+            !threads.is_empty() && threads.iter().all(|thread| is_traced(thread))
+        })?;
+        Ok(trace)
+    }
+
+    /// Starts to trace one thread of a running daemon, by its name: no other is slower for it.
+    pub(super) fn of_thread(
+        machine: &Machine,
+        daemon: &Daemon<'_>,
+        name: &str,
+        options: &[&str],
+    ) -> Result<Self> {
+        let named = |thread: &PathBuf| {
+            fs::read_to_string(thread.join("comm")).is_ok_and(|its| its.trim_end() == name)
+        };
+        let thread = threads(daemon.pid()).into_iter().find(named);
+        let thread = thread.with_context(|| format!("the daemon has no thread {name}"))?;
+        let number = thread.file_name().and_then(|number| number.to_str()?.parse().ok());
+        let trace = Self::attach(machine, number.context("a thread's number")?, options)?;
+        wait_until(DEADLINE, "strace to hold the thread", || is_traced(&thread))?;
+        Ok(trace)
+    }
+
+    fn attach(machine: &Machine, thread: u32, options: &[&str]) -> Result<Self> {
+        let output = machine.directory().join("strace");
         let mut strace = Command::new("strace");
-        strace.args(["-f", "-qq", "-I", "2", "-o"]).arg(&output).args(options);
-        strace.args(["-p", &pid.to_string()]);
-        let process = Process::spawn(&mut strace, false)?;
-        wait_until(DEADLINE, "strace to hold every thread", || is_traced(pid))?;
-        Ok(Self { process, output })
+        strace.args(["-qq", "-I", "2", "-o"]).arg(&output).args(options);
+        strace.args(["-p", &thread.to_string()]);
+        Ok(Self { process: Process::spawn(&mut strace, false)?, output })
     }
 
     /// Ends it, and returns how many calls there were of each kind, in the thread with the most.
@@ -86,14 +111,15 @@ pub(super) fn kill_at(call: &str, number: usize) -> [String; 4] {
     ["-e".to_owned(), format!("trace={call}"), "-e".to_owned(), inject]
 }
 
-/// Counts calls in what `strace -f -o` wrote: `PID name(arguments…`.
+/// Counts calls in what `strace -o` wrote: `PID name(arguments…`, without the pid of a single thread.
 pub(super) fn calls(output: &Path) -> Result<BTreeMap<&'static str, usize>> {
     let text = fs::read(output).with_context(|| format!("read {}", output.display()))?;
     let text = String::from_utf8_lossy(&text);
     ensure!(!text.is_empty(), "strace saw no call");
     let mut by_thread: BTreeMap<(&str, &'static str), usize> = BTreeMap::new();
     for line in text.lines() {
-        let Some((thread, call)) = line.split_once(' ') else { continue };
+        let of_many = line.split_once(' ').filter(|(thread, _)| thread.parse::<u32>().is_ok());
+        let (thread, call) = of_many.unwrap_or(("", line));
         let Some((name, _)) = call.trim_start().split_once('(') else { continue };
         if let Some(known) = CHANGING.into_iter().find(|known| *known == name) {
             *by_thread.entry((thread, known)).or_default() += 1;
@@ -107,13 +133,15 @@ pub(super) fn calls(output: &Path) -> Result<BTreeMap<&'static str, usize>> {
     Ok(most)
 }
 
-/// Whether every thread of a process has a tracer.
-fn is_traced(pid: u32) -> bool {
+/// The threads of a process, by their directories; none when it is gone.
+fn threads(pid: u32) -> Vec<PathBuf> {
     let threads = fs::read_dir(format!("/proc/{pid}/task"));
-    let Ok(threads) = threads else { return false };
-    threads.flatten().all(|thread| {
-        let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
-        let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"));
-        tracer.is_some_and(|tracer| tracer.trim() != "0")
-    })
+    threads.into_iter().flatten().flatten().map(|thread| thread.path()).collect()
+}
+
+/// Whether a thread has a tracer.
+fn is_traced(thread: &Path) -> bool {
+    let status = fs::read_to_string(thread.join("status")).unwrap_or_default();
+    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"));
+    tracer.is_some_and(|tracer| tracer.trim() != "0")
 }

@@ -1,12 +1,15 @@
-//! The `log` preset: what it reports, and that a flood of packets is no flood of reports.
+//! The `log` preset: what it reports, and that a flood of packets is no flood of reports. And the
+//! daemon's own log, which nobody has to read.
 
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result, ensure};
 use ebpf_netns_plugin::status::State;
-use ebpf_netns_tests::{DEADLINE, Daemon, command::stdout_of, privilege, wait_for};
+use ebpf_netns_tests::{DEADLINE, Daemon, DaemonOptions, command::stdout_of, privilege, wait_for};
 
-use crate::scene::{ECHO, Reach, Scene, container, hooks, ping_works, wait_state};
+use crate::scene::{
+    ECHO, Reach, Scene, check_no_ping, container, hooks, ping_works, status, wait_state,
+};
 
 /// More packets than are reported of one second.
 const FLOOD: usize = 400;
@@ -92,4 +95,20 @@ fn wait_report(daemon: &Daemon<'_>, name: &str, verdict: &str, words: &[String])
 fn reports(daemon: &Daemon<'_>, name: &str) -> Result<Vec<String>> {
     let about = format!(" packet container={name} ");
     Ok(daemon.log()?.lines().filter(|line| line.contains(&about)).map(str::to_owned).collect())
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_nothing_up() -> Result<()> {
+    if !privilege::have_root()? {
+        return Ok(());
+    }
+    let scene = Scene::start()?;
+    let options = DaemonOptions::default().with_unread_log(scene.machine());
+    let daemon = Daemon::start_with(scene.machine(), &options)?;
+    scene.run("loud", &[("xdp.policy", "drop-icmp")])?;
+    wait_state(&daemon, "loud", State::Enforced)?;
+    check_no_ping(&scene, "loud", "nobody reads that it is enforced")?;
+    assert!(status(&daemon)?.counts.quarantined > 0, "its interface was closed at first");
+    assert!(!daemon.log()?.contains("enforced"), "the log is not where it is otherwise");
+    daemon.stop()
 }

@@ -82,7 +82,8 @@ pub(super) const FAULTS: &[Fault] = &[
     },
 ];
 
-fn hot_plug(arena: &mut Arena<'_>, size: Size) -> Result<Outcome> {
+/// Connects containers to another network, and disconnects them.
+pub(super) fn hot_plug(arena: &mut Arena<'_>, size: Size) -> Result<Outcome> {
     let rounds = size.of(5, 30, 300);
     for policy in [Policy::XdpDropUdp, Policy::TcDropUdp] {
         let name = format!("plugged-{policy:?}");

@@ -1,4 +1,5 @@
-//! What the daemon keeps: pins of other versions, and records that cannot be written or read.
+//! What the daemon keeps: pins of other versions, records that cannot be written or read, and a
+//! disk that is slow.
 
 use std::{
     fs::{self, File},
@@ -15,11 +16,12 @@ use crate::{
         arena::{Arena, CONVERGENCE},
         fault::{Fault, Outcome, Size},
         policy::Policy,
+        trace::Trace,
     },
     wait::{DEADLINE, wait_for},
 };
 
-use super::host::refuses;
+use super::{docker::hot_plug, host::refuses};
 
 pub(super) const FAULTS: &[Fault] = &[
     Fault {
@@ -42,6 +44,14 @@ pub(super) const FAULTS: &[Fault] = &[
         expected: "they are rebuilt",
         engine: &[],
         run: spoilt_records,
+    },
+    Fault {
+        id: "F52",
+        name: "each fsync of a record takes 200 ms and nobody reads the log, while networks are \
+               connected",
+        expected: "the new veth is policed before its first frame",
+        engine: &[],
+        run: slow_disk,
     },
 ];
 
@@ -121,14 +131,31 @@ fn full_disk(arena: &mut Arena<'_>, size: Size) -> Result<Outcome> {
         arena.converged(CONVERGENCE).with_context(|| format!("a start with a disk: {what}"))?;
         arena.tight(what)?;
         arena.remove(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
-        let failed = failures(arena)?;
-        ensure!(before + failed > 0, "{what}: no failure is counted: {before}, {failed}");
+        // They are written in the daemon's own time.
+        wait_for(DEADLINE, &format!("a failure to be counted where the disk is {what}"), || {
+            let failed = failures(arena)?;
+            ensure!(before + failed > 0, "{before}, {failed}");
+            Ok(())
+        })?;
         figures.push(what);
         machine.run("sh", ["-c", undoes, SMALL])?;
     }
     arena.restart_daemon(DaemonOptions::default())?;
     machine.run("umount", [SMALL])?;
     Ok(Outcome::Passed(format!("0 forbidden frames with a disk that is {}", figures.join(", "))))
+}
+
+/// What a slow disk does to whoever waits for it.
+const SLOW: [&str; 2] = ["-e", "inject=fsync,fdatasync:delay_enter=200000"];
+
+fn slow_disk(arena: &mut Arena<'_>, size: Size) -> Result<Outcome> {
+    arena.restart_daemon(DaemonOptions::default().with_unread_log(arena.machine()))?;
+    let trace = Trace::of_thread(arena.machine(), arena.daemon()?, "records", &SLOW)?;
+    let plugged = hot_plug(arena, size)?;
+    let slow = trace.end()?.get("fsync").copied().context("records were synced")?;
+    arena.restart_daemon(DaemonOptions::default())?;
+    let Outcome::Passed(plugged) = plugged else { return Ok(plugged) };
+    Ok(Outcome::Passed(format!("{plugged}; the disk was waited for {slow} times")))
 }
 
 /// How often the daemon could not write a record.
