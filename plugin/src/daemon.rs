@@ -7,12 +7,12 @@ use std::thread;
 use std::time::Duration;
 
 use ebpf_netns::docker::Endpoint;
-use ebpf_netns::monitor::{LinkEvent, LinkMonitor, MonitorError};
+use ebpf_netns::monitor::MonitorError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::config::{Config, Place};
 use crate::control::{self, ServerError};
@@ -20,18 +20,17 @@ use crate::docker;
 use crate::engine::{Engine, EngineError, Parts, QUEUE};
 use crate::event::Event;
 use crate::kernel::{Kernel, LoadError, PacketEvents, Pins, PinsError};
+use crate::links;
 use crate::look::Look;
 use crate::plan::TcFlavour;
 use crate::records::Records;
 use crate::reload;
-use crate::sandbox::{Sandbox, SandboxError};
+use crate::sandbox::{self, Sandbox, SandboxError};
 use crate::service;
 use crate::sweeper;
 
 /// How soon what failed is tried again.
 const TICK: Duration = Duration::from_secs(1);
-/// How soon link events are subscribed to again.
-const AGAIN: Duration = Duration::from_millis(100);
 
 /// What the daemon is told.
 #[derive(Debug)]
@@ -105,7 +104,7 @@ pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> 
     let (events, receiver) = mpsc::channel(QUEUE);
     let look = Arc::new(Look::default());
     // Subscribing comes before listing, which the engine does first.
-    let monitor = LinkMonitor::open()?;
+    let links = links::watch(events.clone())?;
     let records = Records::open(&options.state)
         .map_err(|source| DaemonError::System { what: "start the records' thread", source })?;
     let Options { config, tc, strict, .. } = options;
@@ -113,9 +112,9 @@ pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> 
     let engine = start_engine(parts, receiver)?;
     sandbox.seal()?;
 
-    let gone = Arc::new(Notify::new());
     let mut sources = JoinSet::new();
-    sources.spawn(watch_links(monitor, Arc::clone(&gone), events.clone()));
+    let gone = links.gone();
+    sources.spawn(links.ended());
     sources.spawn(docker::watch(options.docker, look, events.clone()));
     sources.spawn(tick(events.clone()));
     // Enforcement goes on without these.
@@ -157,6 +156,7 @@ fn start_engine(
     thread::Builder::new()
         .name("engine".to_owned())
         .spawn(move || {
+            sandbox::come_at_once();
             let result =
                 Engine::new(parts).map(|engine| engine.run(&mut events)).map_err(DaemonError::from);
             // Nobody may be waiting any more.
@@ -180,35 +180,6 @@ fn stop_signal() -> Result<impl Future<Output = ()>, DaemonError> {
         };
         info!(signal = name, "stopping");
     })
-}
-
-async fn watch_links(mut monitor: LinkMonitor, gone: Arc<Notify>, events: mpsc::Sender<Event>) {
-    loop {
-        let changes = match monitor.next().await {
-            Ok(changes) => changes,
-            Err(error) => {
-                warn!(%error, "link events failed: subscribing again");
-                monitor = subscribe_again().await;
-                vec![LinkEvent::Overrun]
-            }
-        };
-        if changes.iter().any(|change| matches!(change, LinkEvent::Removed(_))) {
-            gone.notify_one();
-        }
-        if events.send(Event::Links(changes)).await.is_err() {
-            return;
-        }
-    }
-}
-
-async fn subscribe_again() -> LinkMonitor {
-    loop {
-        sleep(AGAIN).await;
-        match LinkMonitor::open() {
-            Ok(monitor) => return monitor,
-            Err(error) => error!(%error, "link events cannot be had: trying again"),
-        }
-    }
 }
 
 /// Lets the engine try again what failed.

@@ -13,6 +13,7 @@ pub mod facts;
 pub mod gate;
 pub mod kernel;
 pub mod labels;
+mod links;
 mod log;
 pub mod look;
 pub mod plan;

@@ -4,6 +4,10 @@
 use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
+use thread_priority::{
+    RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id,
+};
 use tracing::debug;
 
 use super::SandboxError;
@@ -13,6 +17,17 @@ pub fn come_first() {
     const BEFORE_MOST: i32 = -10;
     if let Err(error) = nice(BEFORE_MOST) {
         debug!(%error, "no higher priority");
+    }
+}
+
+/// Has this thread served at once, where that may be: at real time, before every process of the
+/// usual kind, which otherwise may finish its slice of some milliseconds first. For threads that mostly
+/// wait.
+pub fn come_at_once() {
+    let once = ThreadPriority::Crossplatform(ThreadPriorityValue::MIN);
+    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
+    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), once, policy) {
+        debug!(%error, "no real-time priority");
     }
 }
 
