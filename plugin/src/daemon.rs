@@ -110,6 +110,8 @@ pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> 
     let Options { config, tc, strict, .. } = options;
     let parts = Parts { kernel, records, config, tc, strict, look: Arc::clone(&look) };
     let engine = start_engine(parts, receiver)?;
+    // The two threads that close new interfaces keep what they were started with.
+    sandbox::come_in_turn();
     sandbox.seal()?;
 
     let mut sources = JoinSet::new();
@@ -156,7 +158,6 @@ fn start_engine(
     thread::Builder::new()
         .name("engine".to_owned())
         .spawn(move || {
-            sandbox::come_at_once();
             let result =
                 Engine::new(parts).map(|engine| engine.run(&mut events)).map_err(DaemonError::from);
             // Nobody may be waiting any more.

@@ -1,7 +1,8 @@
 //! News of links, on a thread of its own.
 //!
 //! A new interface has to be closed within milliseconds, also on a machine whose processors are all
-//! busy: nothing else is waited for on the way from the kernel to the engine.
+//! busy: nothing else is waited for on the way from the kernel to the engine, and both threads have
+//! the priority of the one that starts them.
 
 use std::io;
 use std::sync::Arc;
@@ -17,7 +18,6 @@ use tracing::{error, warn};
 
 use crate::daemon::DaemonError;
 use crate::event::Event;
-use crate::sandbox;
 
 /// How soon link events are subscribed to again.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -56,7 +56,6 @@ pub(crate) fn watch(events: mpsc::Sender<Event>) -> Result<Links, DaemonError> {
     let (subscribed, subscription) = wait::channel();
     let gone_to = Arc::clone(&gone);
     let work = move || {
-        sandbox::come_at_once();
         let watched = Builder::new_current_thread().enable_all().build().map_err(failed);
         let watched = watched.and_then(|runtime| {
             runtime.block_on(async {

@@ -9,6 +9,8 @@ use std::time::Duration;
 use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
+use crate::sandbox::come_in_turn;
+
 /// How many bytes wait to be written: thousands of lines. Beyond, lines are lost.
 const MOST: usize = 1 << 20;
 
@@ -78,7 +80,10 @@ impl Log {
     /// When the thread that writes cannot be started.
     pub(crate) fn detach(&mut self) -> io::Result<()> {
         let queue = Arc::clone(&self.queue);
-        thread::Builder::new().name("log".to_owned()).spawn(move || queue.run(io::stderr()))?;
+        thread::Builder::new().name("log".to_owned()).spawn(move || {
+            come_in_turn();
+            queue.run(io::stderr());
+        })?;
         self.detached = true;
         Ok(())
     }

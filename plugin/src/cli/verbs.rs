@@ -102,7 +102,8 @@ fn run(args: Run) -> Result<(), Failure> {
     log.detach()
         .map_err(|source| DaemonError::System { what: "start the log's thread", source })?;
     let options = Options { docker, control_socket, pins, state, place, config, tc, strict };
-    Ok(runtime()?.block_on(daemon::run(options, sandbox))?)
+    let runtime = usual_threads().on_thread_start(sandbox::come_in_turn).build()?;
+    Ok(runtime.block_on(daemon::run(options, sandbox))?)
 }
 
 /// The engine that the command line names, else the environment.
@@ -191,7 +192,13 @@ pub(super) fn print(
 }
 
 pub(super) fn runtime() -> io::Result<Runtime> {
-    Builder::new_multi_thread().worker_threads(2).enable_all().build()
+    usual_threads().build()
+}
+
+fn usual_threads() -> Builder {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all();
+    builder
 }
 
 /// Why a verb failed.

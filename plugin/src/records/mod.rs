@@ -24,6 +24,7 @@ use tracing::warn;
 
 pub use self::files::clean;
 use self::writer::Shared;
+use crate::sandbox::come_in_turn;
 
 /// Where records are if the daemon is not told otherwise: they are of this boot alone.
 pub const DEFAULT_DIRECTORY: &str = "/run/ebpf-netns/state";
@@ -101,7 +102,10 @@ impl Records {
         let found = read(&shared, directory);
         shared.lock().found(&found);
         let writer = Arc::clone(&shared);
-        thread::Builder::new().name("records".to_owned()).spawn(move || writer.run())?;
+        thread::Builder::new().name("records".to_owned()).spawn(move || {
+            come_in_turn();
+            writer.run();
+        })?;
         Ok(Self { shared, found })
     }
 

@@ -202,6 +202,9 @@ pub(super) fn with_arguments(internet: bool) -> Vec<Call> {
         Argument { mask: bits(libc::CLONE_THREAD | NAMESPACES), ..is(0, bits(libc::CLONE_THREAD)) };
     allow(libc::SYS_clone, &[thread]);
     allow(libc::SYS_prctl, &[is(0, bits(libc::PR_SET_NAME))]);
+    // They may give up the priority that they were started with, and gain none without a capability.
+    allow(libc::SYS_sched_setscheduler, &[is(1, bits(libc::SCHED_OTHER))]);
+    allow(libc::SYS_setpriority, &[is(0, bits(libc::PRIO_PROCESS.cast_signed())), is(1, 0)]);
     // Limits are read and not set.
     allow(libc::SYS_prlimit64, &[Argument { index: 2, mask: u64::MAX, value: 0 }]);
     // To abort is to send oneself a signal.

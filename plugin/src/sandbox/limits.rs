@@ -3,31 +3,33 @@
 
 use std::io;
 
-use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thread_priority::{
-    RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
-    set_thread_priority_and_policy, thread_native_id,
+    NormalThreadSchedulePolicy, RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue,
+    ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
 };
 use tracing::debug;
 
 use super::SandboxError;
 
-/// Has the process served before others, where it may be: for this thread and those to come.
+/// Has this thread served at once, and those that it starts: at real time, before every process of
+/// the usual kind, which otherwise may finish its slice of some milliseconds first. For threads that
+/// mostly wait. Takes `CAP_SYS_NICE`.
 pub fn come_first() {
-    const BEFORE_MOST: i32 = -10;
-    if let Err(error) = nice(BEFORE_MOST) {
-        debug!(%error, "no higher priority");
-    }
+    schedule(ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin), 0);
 }
 
-/// Has this thread served at once, where that may be: at real time, before every process of the
-/// usual kind, which otherwise may finish its slice of some milliseconds first. For threads that mostly
-/// wait.
-pub fn come_at_once() {
-    let once = ThreadPriority::Crossplatform(ThreadPriorityValue::MIN);
-    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
-    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), once, policy) {
-        debug!(%error, "no real-time priority");
+/// Has this thread served when it is its turn, as others are.
+pub fn come_in_turn() {
+    const USUAL: u8 = 50;
+    schedule(ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other), USUAL);
+}
+
+fn schedule(policy: ThreadSchedulePolicy, priority: u8) {
+    let priority = ThreadPriorityValue::try_from(priority).unwrap_or(ThreadPriorityValue::MIN);
+    let priority = ThreadPriority::Crossplatform(priority);
+    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), priority, policy) {
+        debug!(?error, ?policy, "priority not set");
     }
 }
 

@@ -28,7 +28,7 @@ use tracing::{info, warn};
 
 pub use self::capabilities::{Capabilities, drop_capabilities, require_capabilities};
 pub use self::landlock::{Landlock, Reach};
-pub use self::limits::{come_at_once, come_first};
+pub use self::limits::{come_first, come_in_turn};
 pub use self::seccomp::Unlisted;
 use crate::error::chain;
 
