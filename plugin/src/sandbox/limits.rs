@@ -16,12 +16,15 @@ use super::SandboxError;
 /// the usual kind, which otherwise may finish its slice of some milliseconds first. For threads that
 /// mostly wait. Takes `CAP_SYS_NICE`.
 pub fn come_first() {
-    schedule(ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin), 0);
+    // The lowest that there is at real time.
+    const LOWEST: u8 = 1;
+    schedule(ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin), LOWEST);
 }
 
 /// Has this thread served when it is its turn, as others are.
 pub fn come_in_turn() {
-    const USUAL: u8 = 50;
+    // On the crate's scale from 0 to 99, a nice value of 0.
+    const USUAL: u8 = 48;
     schedule(ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other), USUAL);
 }
 

@@ -45,6 +45,11 @@ fn every_thread_of_a_daemon_at_work_has_what_it_needs_and_a_filter() -> Result<(
         assert_eq!(field("NoNewPrivs"), "1", "no_new_privs of {thread}");
         assert_eq!(field("Seccomp"), "2", "{thread} is filtered");
     }
+    assert_eq!(
+        at_real_time(&daemon)?,
+        ["engine", "links"],
+        "who closes new interfaces comes first"
+    );
     let limits = fs::read_to_string(format!("/proc/{}/limits", daemon.pid()))?;
     let limit = |name: &str| -> Result<Vec<String>> {
         let line = limits.lines().find_map(|line| line.strip_prefix(name));
@@ -55,6 +60,25 @@ fn every_thread_of_a_daemon_at_work_has_what_it_needs_and_a_filter() -> Result<(
     assert_eq!(files.first(), files.last(), "as many open files as may be");
     assert_eq!(limit("Max core file size")?, ["0", "0"], "no core dumps");
     daemon.stop()
+}
+
+/// The threads with a real-time policy, by name.
+fn at_real_time(daemon: &Daemon<'_>) -> Result<Vec<String>> {
+    const ROUND_ROBIN: &str = "2";
+    // The field `policy` of proc_pid_stat(5), counted from what follows the name.
+    const POLICY: usize = 41 - 3;
+    let mut names = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{}/task", daemon.pid()))? {
+        // A thread may have ended meanwhile.
+        let Ok(stat) = fs::read_to_string(thread?.path().join("stat")) else { continue };
+        let (before, after) = stat.rsplit_once(')').context("a name in brackets")?;
+        if after.split_whitespace().nth(POLICY) == Some(ROUND_ROBIN) {
+            let (_, name) = before.split_once('(').context("a name in brackets")?;
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 #[test]
