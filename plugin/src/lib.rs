@@ -21,6 +21,7 @@ pub mod policy;
 pub mod records;
 pub mod register;
 pub mod reload;
+pub mod rules;
 pub mod runtime;
 pub mod sandbox;
 mod service;
