@@ -7,11 +7,17 @@
 //! Nothing here knows Docker or the kernel: what a name stands for comes through [`Resolver`].
 
 mod address;
+#[cfg(test)]
+mod arbitrary;
+mod error;
 mod icmp;
 mod model;
+mod parse;
 mod resolved;
+mod show;
 
 pub use self::address::{AddressRange, Span};
+pub use self::error::RuleError;
 pub use self::icmp::{IcmpName, IcmpType};
 pub use self::model::{
     Action, Direction, IcmpTypes, Name, PortRange, Ports, Rule, RuleList, Target, Traffic,
