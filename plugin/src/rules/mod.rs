@@ -4,21 +4,32 @@
 //! - [`resolved`](ResolvedRule): the same with addresses in place of names and numbers in place of
 //!   words, which is what the datapath compiles.
 //!
+//! - [`expand`] leads from the one to the other, and [`judge`] says what rules mean: it is the
+//!   reference that the datapath is tested against.
+//!
 //! Nothing here knows Docker or the kernel: what a name stands for comes through [`Resolver`].
 
 mod address;
 #[cfg(test)]
 mod arbitrary;
 mod error;
+mod expand;
+mod groups;
 mod icmp;
+mod interpret;
 mod model;
 mod parse;
 mod resolved;
+mod sets;
 mod show;
+#[cfg(test)]
+mod tests;
 
 pub use self::address::{AddressRange, Span};
 pub use self::error::RuleError;
+pub use self::expand::{Expansion, TooManyEntries, check_entries, expand};
 pub use self::icmp::{IcmpName, IcmpType};
+pub use self::interpret::{Probe, Verdict, judge};
 pub use self::model::{
     Action, Direction, IcmpTypes, Name, PortRange, Ports, Rule, RuleList, Target, Traffic,
 };
