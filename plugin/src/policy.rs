@@ -1,8 +1,11 @@
 //! What is to be enforced on one interface: the policies of all who use it, added up. Pure.
 
+use std::sync::Arc;
+
 use plugin_common::presets::Presets;
 
-use crate::labels::{Direction, LabelPolicy, XdpMode, XdpPolicy};
+use crate::labels::{Audit, Direction, LabelPolicy, XdpMode, XdpPolicy};
+use crate::rules::{MAX_RULES, RuleList};
 
 /// What one interface is to enforce. Directions are the container's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +17,7 @@ pub enum Demand {
 }
 
 /// A policy that is understood.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
     /// For XDP: what the container sends.
     pub xdp: Option<XdpPolicy>,
@@ -22,17 +25,72 @@ pub struct Rules {
     pub egress: Option<Presets>,
     /// For TC: what the container receives.
     pub ingress: Option<Presets>,
+    /// For TC: rules for what the container sends.
+    pub egress_rules: Vec<Layer>,
+    /// For TC: rules for what the container receives.
+    pub ingress_rules: Vec<Layer>,
+    /// What is counted and reported, and not dropped.
+    pub audited: Audited,
+}
+
+/// Rules of one direction, one of the lists of which each has to let a packet pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// The rules.
+    pub rules: Arc<RuleList>,
+    /// Whether what they would drop is counted and reported, and not dropped.
+    pub audit: bool,
+}
+
+/// Presets that count and report what they would drop, and drop nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Audited {
+    /// For XDP.
+    pub xdp: Presets,
+    /// For TC: what the container sends.
+    pub egress: Presets,
+    /// For TC: what the container receives.
+    pub ingress: Presets,
 }
 
 impl From<&LabelPolicy> for Rules {
     fn from(labels: &LabelPolicy) -> Self {
-        let LabelPolicy { xdp, tc } = labels;
-        let tc_in = |direction| {
-            tc.filter(|tc| tc.direction == direction || tc.direction == Direction::Both)
-                .map(|tc| tc.presets)
+        let LabelPolicy { xdp, tc, audit } = labels;
+        let mut rules = Self::default();
+        if let Some(XdpPolicy { presets, mode }) = *xdp {
+            let (presets, audited) = split(presets, audit.xdp);
+            rules.xdp = Some(XdpPolicy { presets, mode });
+            rules.audited.xdp = audited;
+        }
+        let Some(tc) = tc else { return rules };
+        if let Some(presets) = tc.presets {
+            let (presets, audited) = split(presets, audit.tc);
+            if tc.direction != Direction::Ingress {
+                rules.egress = Some(presets);
+                rules.audited.egress = audited;
+            }
+            if tc.direction != Direction::Egress {
+                rules.ingress = Some(presets);
+                rules.audited.ingress = audited;
+            }
+        }
+        let layers = |lists: &[Arc<RuleList>]| {
+            let Audit { tc: audit, xdp: _ } = *audit;
+            lists.iter().map(|rules| Layer { rules: Arc::clone(rules), audit }).collect()
         };
-        Self { xdp: *xdp, egress: tc_in(Direction::Egress), ingress: tc_in(Direction::Ingress) }
+        rules.egress_rules = layers(&tc.egress);
+        rules.ingress_rules = layers(&tc.ingress);
+        rules
     }
+}
+
+/// What is enforced of presets, and what is counted alone. `log` drops nothing, and stays.
+fn split(presets: Presets, audit: bool) -> (Presets, Presets) {
+    if !audit {
+        return (presets, Presets::PASS);
+    }
+    let audited = presets.without(Presets::LOG);
+    (presets.without(audited), audited)
 }
 
 impl Demand {
@@ -57,7 +115,26 @@ impl Demand {
 }
 
 impl Rules {
+    /// Whether there is something that only rules can do.
+    #[must_use]
+    pub fn has_rules(&self) -> bool {
+        self.layers().next().is_some()
+    }
+
+    /// The lists of rules of both directions.
+    fn layers(&self) -> impl Iterator<Item = &Layer> {
+        self.egress_rules.iter().chain(&self.ingress_rules)
+    }
+
     fn and(self, other: Self) -> Demand {
+        let count =
+            self.layers().chain(other.layers()).map(|layer| layer.rules.len()).sum::<usize>();
+        if count > MAX_RULES {
+            return Demand::Close(format!(
+                "{count} rules in all, of containers that share this interface, or of the operator's \
+                 default policy and labels: {MAX_RULES} are the most"
+            ));
+        }
         let xdp = match (self.xdp, other.xdp) {
             (Some(one), Some(other)) => match common_mode(one.mode, other.mode) {
                 Some(mode) => Some(XdpPolicy { presets: one.presets | other.presets, mode }),
@@ -75,6 +152,13 @@ impl Rules {
             xdp,
             egress: add(self.egress, other.egress),
             ingress: add(self.ingress, other.ingress),
+            egress_rules: [self.egress_rules, other.egress_rules].concat(),
+            ingress_rules: [self.ingress_rules, other.ingress_rules].concat(),
+            audited: Audited {
+                xdp: self.audited.xdp | other.audited.xdp,
+                egress: self.audited.egress | other.audited.egress,
+                ingress: self.audited.ingress | other.audited.ingress,
+            },
         })
     }
 }
@@ -99,6 +183,7 @@ pub(crate) fn add(one: Option<Presets>, other: Option<Presets>) -> Option<Preset
 mod tests {
     use super::*;
     use crate::labels::TcPolicy;
+    use crate::rules::Direction::{Egress, Ingress};
 
     fn xdp(presets: Presets, mode: XdpMode) -> Demand {
         Demand::Enforce(Rules { xdp: Some(XdpPolicy { presets, mode }), ..Rules::default() })
@@ -107,8 +192,9 @@ mod tests {
     #[test]
     fn tc_presets_apply_where_the_direction_says() {
         let rules = |direction| {
-            let tc = Some(TcPolicy { presets: Presets::DROP_TCP, direction });
-            Rules::from(&LabelPolicy { xdp: None, tc })
+            let presets = Some(Presets::DROP_TCP);
+            let tc = Some(TcPolicy { presets, direction, ..TcPolicy::default() });
+            Rules::from(&LabelPolicy { tc, ..LabelPolicy::default() })
         };
         let dropped = Some(Presets::DROP_TCP);
         for (direction, egress, ingress) in [
@@ -116,7 +202,7 @@ mod tests {
             (Direction::Ingress, None, dropped),
             (Direction::Both, dropped, dropped),
         ] {
-            let expected = Rules { xdp: None, egress, ingress };
+            let expected = Rules { egress, ingress, ..Rules::default() };
             assert_eq!(rules(direction), expected, "{direction:?}");
         }
     }
@@ -140,5 +226,72 @@ mod tests {
         assert!(
             matches!(native.and(generic), Demand::Close(reason) if reason.contains("xdp.mode"))
         );
+    }
+
+    fn rules(direction: crate::rules::Direction, text: &str) -> Arc<RuleList> {
+        Arc::new(RuleList::parse(direction, text).unwrap())
+    }
+
+    #[test]
+    fn rules_of_all_who_share_an_interface_are_layers() {
+        let (one, other) = (rules(Egress, "allow dns"), rules(Egress, "deny; allow"));
+        let ingress = rules(Ingress, "allow");
+        let tc = TcPolicy { egress: vec![Arc::clone(&one)], ..TcPolicy::default() };
+        let plain = LabelPolicy { tc: Some(tc), ..LabelPolicy::default() };
+        let tc = TcPolicy {
+            egress: vec![Arc::clone(&other)],
+            ingress: vec![Arc::clone(&ingress)],
+            ..TcPolicy::default()
+        };
+        let audit = Audit { xdp: false, tc: true };
+        let audited = LabelPolicy { tc: Some(tc), audit, xdp: None };
+        let expected = Rules {
+            egress_rules: vec![
+                Layer { rules: one, audit: false },
+                Layer { rules: other, audit: true },
+            ],
+            ingress_rules: vec![Layer { rules: ingress, audit: true }],
+            ..Rules::default()
+        };
+        assert!(expected.has_rules() && !Rules::default().has_rules());
+        let [plain, audited] = [plain, audited].map(|labels| Demand::Enforce(Rules::from(&labels)));
+        assert_eq!(plain.and(audited), Demand::Enforce(expected));
+    }
+
+    #[test]
+    fn an_audit_takes_from_presets_what_drops() {
+        let (presets, dropped) = (Presets::DROP_TCP | Presets::LOG, Presets::DROP_TCP);
+        let audited = Rules::from(&LabelPolicy {
+            xdp: Some(XdpPolicy { presets, mode: XdpMode::Generic }),
+            tc: Some(TcPolicy { presets: Some(presets), ..TcPolicy::default() }),
+            audit: Audit { xdp: true, tc: true },
+        });
+        let expected = Rules {
+            xdp: Some(XdpPolicy { presets: Presets::LOG, mode: XdpMode::Generic }),
+            egress: Some(Presets::LOG),
+            ingress: Some(Presets::LOG),
+            audited: Audited { xdp: dropped, egress: dropped, ingress: dropped },
+            ..Rules::default()
+        };
+        assert_eq!(audited, expected);
+        // What somebody else enforces is enforced.
+        let other = Rules { egress: Some(dropped), ..Rules::default() };
+        let both = Rules { egress: Some(presets), ..expected };
+        assert_eq!(audited.and(other), Demand::Enforce(both));
+    }
+
+    #[test]
+    fn more_rules_than_one_interface_may_have_close_it() {
+        let demand = |count: usize| {
+            let layer =
+                |count| Layer { rules: rules(Egress, &"deny\n".repeat(count)), audit: false };
+            let egress_rules = vec![layer(count / 2), layer(count - count / 2)];
+            Demand::Enforce(Rules { egress_rules, ..Rules::default() })
+        };
+        assert!(matches!(demand(100).and(demand(MAX_RULES - 100)), Demand::Enforce(_)));
+        assert!(matches!(
+            demand(100).and(demand(MAX_RULES - 99)),
+            Demand::Close(reason) if reason.contains("257") && reason.contains("256")
+        ));
     }
 }

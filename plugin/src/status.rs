@@ -47,7 +47,7 @@ pub struct ConfigStatus {
 pub struct PolicyStatus {
     /// The name.
     pub name: String,
-    /// The presets.
+    /// Presets and rules.
     pub policy: String,
     /// How many containers have labels that name it.
     pub containers: usize,

@@ -8,7 +8,7 @@ use ebpf_netns::text::printable;
 
 use crate::config::{Config, OnError};
 use crate::kernel::{AttachedProgram, Count, Traffic};
-use crate::labels::{LabelPolicy, format_presets};
+use crate::labels::LabelPolicy;
 use crate::reload::Taken;
 use crate::status::{
     ConfigStatus, ContainerStatus, DockerStatus, HookStatus, InterfaceStatus, PolicyStatus,
@@ -169,9 +169,9 @@ pub(super) fn config(config: &Config) -> String {
     let file = file.as_ref().map_or("no file".to_owned(), |file| file.display().to_string());
     let mut text = format!("{}: understood\n", printable(&file));
     text.push_str(&default_policy(default.as_ref().map(ToString::to_string).as_deref()));
-    for (name, presets) in policies.iter() {
+    for (name, policy) in policies.iter() {
         // Writing to a string cannot fail.
-        writeln!(text, "policy {name}: {}", format_presets(presets)).ok();
+        writeln!(text, "policy {name}: {policy}").ok();
     }
     text
 }

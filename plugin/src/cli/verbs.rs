@@ -218,7 +218,7 @@ pub(super) enum Failure {
     Config(#[from] ConfigErrors),
     #[error("the configuration is not understood, the one before holds:\n{}", .0.join("\n"))]
     Refused(Vec<String>),
-    #[error(transparent)]
+    #[error("{0:#}")]
     Labels(#[from] LabelErrors),
     #[error(transparent)]
     Ifindex(#[from] InvalidIfindex),

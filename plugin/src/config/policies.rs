@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use plugin_common::presets::Presets;
 
-use super::document::Reader;
+use super::document::{Reader, Value};
 use super::file;
 use super::problem::Problem;
-use crate::labels::{Policies, check_name, parse_list};
+use crate::labels::{NamedPolicy, Policies, check_name, parse_list, parse_rules};
+use crate::rules::{Direction, MAX_RULES, RuleList};
 
 const SUFFIX: &str = ".toml";
-const KEYS: [&str; 1] = ["policy"];
+const KEYS: [&str; 3] = ["egress", "ingress", "policy"];
 
 /// Reads every policy of a directory, which need not be there. What is wrong is added to
 /// `problems`; the name of a policy that is wrong counts as known, so that nothing else complains.
@@ -53,42 +55,68 @@ fn list(directory: &Path) -> Result<BTreeMap<String, PathBuf>, String> {
     Ok(files)
 }
 
-fn read(path: &Path, problems: &mut Vec<Problem>) -> Presets {
+/// Reads a policy. One that is wrong counts as one that drops nothing: it is never used, since what
+/// is wrong refuses the configuration.
+fn read(path: &Path, problems: &mut Vec<Problem>) -> NamedPolicy {
     let text = match file::read(path) {
         Ok(Some(text)) => text,
         Ok(None) => {
             problems.push(Problem::of_file(path, "was removed while it was read: load it again"));
-            return Presets::PASS;
+            return NamedPolicy::default();
         }
         Err(reason) => {
             problems.push(Problem::of_file(path, reason));
-            return Presets::PASS;
+            return NamedPolicy::default();
         }
     };
     let mut reader = Reader::new(path, &text);
-    let presets = parse(&mut reader);
+    let policy = parse(&mut reader);
     let mut found = reader.into_problems();
-    let complete = found.is_empty();
-    problems.append(&mut found);
-    if presets.is_none() && complete {
-        let expected = "has no key policy: expected, for example, policy = \"drop-tcp, log\"";
-        problems.push(Problem::of_file(path, expected));
+    if policy.is_empty() && found.is_empty() {
+        let expected = "has none of the keys policy, egress and ingress: expected, for example, \
+                        policy = \"drop-tcp, log\"";
+        found.push(Problem::of_file(path, expected));
+    } else if policy.rules() > MAX_RULES {
+        let count = policy.rules();
+        let sentence = format!("{count} rules in both directions: {MAX_RULES} are the most");
+        found.push(Problem::of_file(path, sentence));
     }
-    presets.unwrap_or_default()
+    problems.append(&mut found);
+    policy
 }
 
-fn parse(reader: &mut Reader<'_>) -> Option<Presets> {
-    let mut presets = None;
+fn parse(reader: &mut Reader<'_>) -> NamedPolicy {
+    let mut policy = NamedPolicy::default();
     for (key, value) in reader.parse() {
-        if key.get_ref() != "policy" {
-            reader.unknown_key(key.span(), key.get_ref(), &KEYS);
-            continue;
-        }
-        let Some(text) = reader.string("policy", &value) else { continue };
-        match parse_list("policy", text) {
-            Ok(all) => presets = Some(all),
-            Err(error) => reader.problem(value.span(), error.of_a_key()),
+        let name: &str = key.get_ref();
+        match name {
+            "policy" => policy.presets = presets(reader, &value),
+            "egress" => policy.egress = rules(reader, name, Direction::Egress, &value),
+            "ingress" => policy.ingress = rules(reader, name, Direction::Ingress, &value),
+            _ => reader.unknown_key(key.span(), name, &KEYS),
         }
     }
-    presets
+    policy
+}
+
+fn presets(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<Presets> {
+    let text = reader.string("policy", value)?;
+    let presets = parse_list("policy", text);
+    presets.map_err(|error| reader.problem(value.span(), error.of_a_key())).ok()
+}
+
+fn rules(
+    reader: &mut Reader<'_>,
+    key: &str,
+    direction: Direction,
+    value: &Value<'_>,
+) -> Option<Arc<RuleList>> {
+    let errors = match parse_rules(key, direction, reader.string(key, value)?) {
+        Ok(rules) => return Some(rules),
+        Err(errors) => errors,
+    };
+    for error in errors {
+        reader.problem(value.span(), error.of_a_key());
+    }
+    None
 }

@@ -7,7 +7,7 @@ use plugin_common::presets::Presets;
 use tempfile::TempDir;
 
 use super::*;
-use crate::labels::{Direction, TcPolicy, XdpMode, XdpPolicy};
+use crate::labels::{Audit, Direction, NamedPolicy, TcPolicy, XdpMode, XdpPolicy};
 
 /// A directory with a `config.toml` and other files.
 fn directory(config: &str, policies: &[(&str, &str)]) -> TempDir {
@@ -75,9 +75,10 @@ fn every_key_is_read() {
     assert_eq!(config.tc, Some(TcFlavour::Clsact));
     let xdp = Some(XdpPolicy { presets: Presets::LOG, mode: XdpMode::Generic });
     let presets = Presets::DROP_UDP | Presets::LOG;
-    let tc = Some(TcPolicy { presets, direction: Direction::Ingress });
-    assert_eq!(config.default, Some(LabelPolicy { xdp, tc }));
-    assert_eq!(config.policies.get("web"), Some(presets));
+    let tc =
+        TcPolicy { presets: Some(presets), direction: Direction::Ingress, ..TcPolicy::default() };
+    assert_eq!(config.default, Some(LabelPolicy { xdp, tc: Some(tc), audit: Audit::default() }));
+    assert_eq!(config.policies.get("web"), Some(&NamedPolicy::from(presets)));
 }
 
 #[test]
@@ -130,6 +131,57 @@ fn the_default_policy_is_as_strict_as_labels() {
 }
 
 #[test]
+fn rules_stand_in_the_default_policy_and_in_named_ones() {
+    let text = "[default]\ntc.egress = \"deny to metadata; allow\"\ntc.policy = \"web\"\n";
+    let rules = "egress = '''\nallow dns\nallow tcp 443 to internet'''\ningress = 'allow tcp 80'\n";
+    let config = load_from(&directory(text, &[("web.toml", rules)])).expect("understood");
+    assert_eq!(
+        config.policies.get("web").map(ToString::to_string).as_deref(),
+        Some(
+            "egress rules: { allow dns; allow tcp 443 to internet }; \
+             ingress rules: { allow tcp 80 }"
+        )
+    );
+    assert_eq!(
+        config.default.map(|policy| policy.to_string()).as_deref(),
+        Some(
+            "TC, egress rules: { allow dns; allow tcp 443 to internet }; \
+             TC, egress rules: { deny to metadata; allow }; TC, ingress rules: { allow tcp 80 }"
+        )
+    );
+}
+
+#[test]
+fn rules_are_refused_with_the_line_of_the_file_and_their_own() {
+    let directory = directory(
+        "[default]\n\ntc.egress = '''\ndeny\nalow tcp 80\nallow to example.com\n'''\n",
+        &[
+            ("a.toml", "egress = 'allow tcp 80 from lan'\ningress = 1\n"),
+            ("b.toml", "policy = 'log'\negress = ''\n"),
+            ("c.toml", &format!("egress = '{}'", "deny;".repeat(600))),
+            ("d.toml", &format!("egress = '''{}'''", "deny\n".repeat(257))),
+            ("e.toml", &format!("egress = '''{}'''", "deny\n".repeat(1000))),
+            ("f.toml", &format!("egress = '''{0}'''\ningress = '''{0}'''", "deny\n".repeat(200))),
+        ],
+    );
+    told(
+        &load_from(&directory).expect_err("refused"),
+        "rules",
+        &[
+            &["config.toml:3: [default] tc.egress, line 2, column 1: found \"alow\"", "allow?"],
+            &["config.toml:3: [default] tc.egress, line 3, column 10", "domain names"],
+            &["a.toml:1: egress, line 1, column 14: found \"from\""],
+            &["a.toml:2: ingress: found a number, expected a string"],
+            &["b.toml:2: egress: no rule in it"],
+            &["c.toml:1: egress, line 1, column 1: the line is longer than 512 bytes"],
+            &["d.toml:1: egress: more than 256 rules"],
+            &["e.toml:1: egress: the value is longer than 4096 bytes"],
+            &["f.toml: 400 rules in both directions: 256 are the most"],
+        ],
+    );
+}
+
+#[test]
 fn every_problem_of_every_file_is_told() {
     let directory = directory(
         "strict = 1\ntc = \"x\"\n[default]\n\"tc.policy\" = \"bad\"\n\"xdp.policy\" = \"x!\"\n",
@@ -153,9 +205,9 @@ fn every_problem_of_every_file_is_told() {
             &["config.toml:5: [default] xdp.policy"],
             &["policies/Web.toml: ", "lower-case"],
             &["policies/bad.toml:1: policy: column 1", "did you mean drop-tcp?"],
-            &["policies/empty.toml: has no key policy"],
+            &["policies/empty.toml: has none of the keys policy, egress and ingress"],
             &["policies/log.toml: log is the name of a preset"],
-            &["policies/more.toml:2: unknown key xdp: expected one of policy"],
+            &["policies/more.toml:2: unknown key xdp: expected one of egress, ingress, policy"],
         ],
     );
 }

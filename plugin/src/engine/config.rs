@@ -294,8 +294,9 @@ mod tests {
 
     #[test]
     fn a_named_policy_comes_changes_and_goes() {
-        let named = |presets| {
-            let policies = Policies::new("/p".to_owned(), [("web".to_owned(), presets)].into());
+        let named = |presets: Presets| {
+            let policies =
+                Policies::new("/p".to_owned(), [("web".to_owned(), presets.into())].into());
             Arc::new(Config { policies, ..Config::default() })
         };
         let mut world = World::default();
@@ -307,7 +308,7 @@ mod tests {
         assert_eq!(world.set_config(named(Presets::LOG)), 0, "nothing new");
         assert_eq!(world.set_config(named(Presets::DROP_UDP)), 1);
         let rules = Rules::from(&policy(&[("tc.policy", "drop-udp")]).unwrap());
-        assert_eq!(demand(&world), Some(Demand::Enforce(rules)));
+        assert_eq!(demand(&world), Some(Demand::Enforce(rules.clone())));
         world.set_seen(Snapshot { containers: vec![web], ..Snapshot::default() });
         assert_eq!(demand(&world), Some(Demand::Enforce(rules)), "Docker says nothing about it");
         assert_eq!(world.set_config(Arc::default()), 1);

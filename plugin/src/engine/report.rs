@@ -58,9 +58,9 @@ impl Engine {
             let containers = self.world.containers.values();
             containers.filter(|one| Policies::is_used(name, &one.facts.labels)).count()
         };
-        let policies = policies.iter().map(|(name, presets)| PolicyStatus {
+        let policies = policies.iter().map(|(name, policy)| PolicyStatus {
             name: name.to_owned(),
-            policy: format_presets(presets),
+            policy: policy.to_string(),
             containers: used_by(name),
         });
         let since = self.operator.since.duration_since(UNIX_EPOCH).unwrap_or_default();

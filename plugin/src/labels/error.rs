@@ -6,6 +6,7 @@ use ebpf_netns::text;
 
 use super::policies::Policies;
 use super::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
+use crate::rules::{Direction, MAX_RULES, RuleError};
 
 /// Characters of untrusted text that a message repeats.
 const QUOTED_CHARS: usize = 60;
@@ -23,7 +24,11 @@ enum Problem {
     AlmostOurKey { meant: String },
     NotYet,
     RulesOnXdp,
+    RulesOfPolicyOnXdp { policy: String },
+    NoRulesThere { policy: String, direction: Direction },
     WithoutPolicy { policy: &'static str },
+    TooManyRules { rules: usize },
+    Rule(Box<RuleError>),
     KeyTooLong,
     ValueTooLong,
     Unexpected { column: usize, found: String, expected: String, suggestion: Option<String> },
@@ -44,6 +49,24 @@ impl LabelError {
 
     pub(super) fn rules_on_xdp(key: &str) -> Self {
         Self::new(key, Problem::RulesOnXdp)
+    }
+
+    /// The policy that `xdp.policy` names has rules.
+    pub(super) fn rules_of_policy_on_xdp(key: &str, policy: &str) -> Self {
+        Self::new(key, Problem::RulesOfPolicyOnXdp { policy: policy.to_owned() })
+    }
+
+    /// The policy has rules for the other direction alone.
+    pub(super) fn no_rules_there(key: &str, policy: &str, direction: Direction) -> Self {
+        Self::new(key, Problem::NoRulesThere { policy: policy.to_owned(), direction })
+    }
+
+    pub(super) fn too_many_rules(key: &str, rules: usize) -> Self {
+        Self::new(key, Problem::TooManyRules { rules })
+    }
+
+    pub(super) fn rule(key: &str, error: RuleError) -> Self {
+        Self::new(key, Problem::Rule(Box::new(error)))
     }
 
     pub(super) fn without_policy(key: &str, policy: &'static str) -> Self {
@@ -124,6 +147,29 @@ impl fmt::Display for LabelError {
                 "label {key}: rules are for tc.ingress and tc.egress: XDP sees one direction and \
                  could not tell a reply"
             ),
+            Problem::RulesOfPolicyOnXdp { policy } => {
+                let policy = text::printable_up_to(policy, QUOTED_CHARS);
+                write!(
+                    f,
+                    "label {key}: policy {policy} has rules, which are for tc.policy: XDP sees one \
+                     direction and could not tell a reply"
+                )
+            }
+            Problem::NoRulesThere { policy, direction } => {
+                let policy = text::printable_up_to(policy, QUOTED_CHARS);
+                write!(f, "label {key}: has no effect: policy {policy} has nothing for {direction}")
+            }
+            Problem::TooManyRules { rules } => write!(
+                f,
+                "label {key}: {rules} rules in all, in both directions and with the policy that \
+                 tc.policy names: {MAX_RULES} are the most"
+            ),
+            Problem::Rule(error) => {
+                let separator = if error.has_place() { "," } else { ":" };
+                write!(f, "label {key}{separator} ")?;
+                // With the flags that were asked for, which may be to show the line.
+                fmt::Display::fmt(error, f)
+            }
             Problem::WithoutPolicy { policy } => {
                 write!(f, "label {key}: has no effect without {policy}: add {policy}")
             }
@@ -175,13 +221,15 @@ impl LabelErrors {
 }
 
 impl fmt::Display for LabelErrors {
+    /// In one line; with `{:#}`, on lines of their own, and the lines of rules among them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let between = if f.alternate() { "\n" } else { "; " };
         for (position, error) in self.told.iter().enumerate() {
-            let separator = if position == 0 { "" } else { "; " };
-            write!(f, "{separator}{error}")?;
+            f.write_str(if position == 0 { "" } else { between })?;
+            fmt::Display::fmt(error, f)?;
         }
         if self.more > 0 {
-            write!(f, "; and {} more", self.more)?;
+            write!(f, "{between}and {} more", self.more)?;
         }
         Ok(())
     }

@@ -12,20 +12,27 @@ pub(super) enum Key {
     XdpMode,
     TcPolicy,
     TcDirection,
+    TcIngress,
+    TcEgress,
+    TcAudit,
+    XdpAudit,
 }
 
 const PREFIXES: [&str; 2] = ["xdp.", "tc."];
 
-const KNOWN: [(&str, Key); 4] = [
+const KNOWN: [(&str, Key); 8] = [
     ("xdp.policy", Key::XdpPolicy),
     ("xdp.mode", Key::XdpMode),
     ("tc.policy", Key::TcPolicy),
     ("tc.direction", Key::TcDirection),
+    ("tc.ingress", Key::TcIngress),
+    ("tc.egress", Key::TcEgress),
+    ("tc.audit", Key::TcAudit),
+    ("xdp.audit", Key::XdpAudit),
 ];
 
 /// Keys of the label language that this version does not act on.
-const LATER: [&str; 6] =
-    ["xdp.program", "xdp.audit", "tc.ingress", "tc.egress", "tc.program", "tc.audit"];
+const LATER: [&str; 2] = ["xdp.program", "tc.program"];
 
 const XDP_RULES: [&str; 2] = ["xdp.ingress", "xdp.egress"];
 

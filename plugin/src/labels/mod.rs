@@ -7,9 +7,13 @@ mod error;
 mod keys;
 mod policies;
 mod presets;
+mod rules;
 mod show;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use plugin_common::presets::Presets;
 use serde::Serialize;
@@ -18,9 +22,11 @@ pub(crate) use self::error::nearest;
 pub use self::error::{LabelError, LabelErrors};
 use self::keys::Key;
 pub use self::keys::is_ours;
-pub use self::policies::{Policies, check_name};
+pub use self::policies::{NamedPolicy, Policies, check_name};
 pub(crate) use self::presets::format_presets;
 pub use self::presets::parse_list;
+pub use self::rules::parse_rules;
+use crate::rules::{Direction as RuleDirection, MAX_RULES, RuleList};
 
 /// Longest key under our prefixes, in bytes.
 pub const MAX_KEY_BYTES: usize = 256;
@@ -34,6 +40,17 @@ pub struct LabelPolicy {
     pub xdp: Option<XdpPolicy>,
     /// `tc.*`.
     pub tc: Option<TcPolicy>,
+    /// What is counted and reported, and not dropped.
+    pub audit: Audit,
+}
+
+/// `xdp.audit` and `tc.audit`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// What `xdp.*` would drop.
+    pub xdp: bool,
+    /// What `tc.*` would drop.
+    pub tc: bool,
 }
 
 /// `xdp.policy` and `xdp.mode`.
@@ -60,13 +77,25 @@ pub enum XdpMode {
     Offload,
 }
 
-/// `tc.policy` and `tc.direction`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// `tc.policy`, `tc.direction`, `tc.egress` and `tc.ingress`. At least one of them says something.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TcPolicy {
     /// What to do with the packets.
-    pub presets: Presets,
-    /// Which packets: the container's direction.
+    pub presets: Option<Presets>,
+    /// To which packets the presets apply: the container's direction.
     pub direction: Direction,
+    /// Rules for what the container sends; a packet has to pass each of the lists.
+    pub egress: Vec<Arc<RuleList>>,
+    /// Rules for what it receives.
+    pub ingress: Vec<Arc<RuleList>>,
+}
+
+impl TcPolicy {
+    /// How many rules it has in all.
+    fn rules(&self) -> usize {
+        let Self { presets: _, direction: _, egress, ingress } = self;
+        egress.iter().chain(ingress).map(|rules| rules.len()).sum()
+    }
 }
 
 /// A direction as the container sees it.
@@ -102,8 +131,8 @@ pub fn parse_with(
     let mut fields = Fields::default();
     let mut errors = Vec::new();
     for (key, value) in labels.iter().filter(|(key, _)| is_ours(key)) {
-        if let Err(error) = read(key, value, policies, &mut fields) {
-            errors.push(error);
+        if let Err(Wrong(wrong)) = read(key, value, policies, &mut fields) {
+            errors.extend(wrong);
         }
     }
     match fields.into_policy() {
@@ -124,44 +153,106 @@ pub fn parse_with(
 struct Fields {
     xdp_policy: Option<Presets>,
     xdp_mode: Option<XdpMode>,
-    tc_policy: Option<Presets>,
+    xdp_audit: Option<bool>,
+    tc_policy: Option<(String, NamedPolicy)>,
     tc_direction: Option<Direction>,
+    tc_egress: Option<Arc<RuleList>>,
+    tc_ingress: Option<Arc<RuleList>>,
+    tc_audit: Option<bool>,
 }
 
 impl Fields {
     fn into_policy(self) -> Result<Option<LabelPolicy>, Vec<LabelError>> {
-        let Self { xdp_policy, xdp_mode, tc_policy, tc_direction } = self;
-        let mut missing = Vec::new();
-        if xdp_policy.is_none() && xdp_mode.is_some() {
-            missing.push(LabelError::without_policy("xdp.mode", "xdp.policy"));
-        }
-        if tc_policy.is_none() && tc_direction.is_some() {
-            missing.push(LabelError::without_policy("tc.direction", "tc.policy"));
-        }
+        let missing = self.without_policy();
         if !missing.is_empty() {
             return Err(missing);
         }
+        let Self { xdp_policy, xdp_mode, xdp_audit, .. } = self;
+        let audit =
+            Audit { xdp: xdp_audit.unwrap_or_default(), tc: self.tc_audit.unwrap_or_default() };
         let xdp =
             xdp_policy.map(|presets| XdpPolicy { presets, mode: xdp_mode.unwrap_or_default() });
-        let tc = tc_policy
-            .map(|presets| TcPolicy { presets, direction: tc_direction.unwrap_or_default() });
-        Ok((xdp.is_some() || tc.is_some()).then_some(LabelPolicy { xdp, tc }))
+        let tc = self.tc().map_err(|error| vec![error])?;
+        Ok((xdp.is_some() || tc.is_some()).then_some(LabelPolicy { xdp, tc, audit }))
+    }
+
+    /// Every key that has no effect for want of another.
+    fn without_policy(&self) -> Vec<LabelError> {
+        let Self { xdp_policy, xdp_mode, xdp_audit, tc_policy, tc_direction, .. } = self;
+        let Self { tc_egress, tc_ingress, tc_audit, .. } = self;
+        let any_tc = tc_policy.is_some() || tc_egress.is_some() || tc_ingress.is_some();
+        let modifiers = [
+            ("xdp.mode", xdp_mode.is_some(), xdp_policy.is_some(), "xdp.policy"),
+            ("xdp.audit", xdp_audit.is_some(), xdp_policy.is_some(), "xdp.policy"),
+            ("tc.direction", tc_direction.is_some(), tc_policy.is_some(), "tc.policy"),
+            ("tc.audit", tc_audit.is_some(), any_tc, "tc.policy, tc.egress or tc.ingress"),
+        ];
+        let missing =
+            modifiers.into_iter().filter(|(_, given, has_effect, _)| *given && !has_effect);
+        missing.map(|(key, _, _, policy)| LabelError::without_policy(key, policy)).collect()
+    }
+
+    fn tc(self) -> Result<Option<TcPolicy>, LabelError> {
+        let Self { tc_policy, tc_direction, tc_egress, tc_ingress, .. } = self;
+        let key = match (&tc_egress, &tc_ingress) {
+            (Some(_), _) => "tc.egress",
+            (None, Some(_)) => "tc.ingress",
+            (None, None) => "tc.policy",
+        };
+        let direction = tc_direction.unwrap_or_default();
+        let mut tc = TcPolicy { direction, ..TcPolicy::default() };
+        if let Some((name, NamedPolicy { presets, egress, ingress })) = tc_policy {
+            tc.presets = presets;
+            tc.egress.extend(egress.filter(|_| direction != Direction::Ingress));
+            tc.ingress.extend(ingress.filter(|_| direction != Direction::Egress));
+            if presets.is_none() && tc.rules() == 0 {
+                let direction = match direction {
+                    Direction::Ingress => RuleDirection::Ingress,
+                    Direction::Egress | Direction::Both => RuleDirection::Egress,
+                };
+                return Err(LabelError::no_rules_there("tc.direction", &name, direction));
+            }
+        }
+        tc.egress.extend(tc_egress);
+        tc.ingress.extend(tc_ingress);
+        if tc.rules() > MAX_RULES {
+            return Err(LabelError::too_many_rules(key, tc.rules()));
+        }
+        Ok((tc.presets.is_some() || tc.rules() > 0).then_some(tc))
     }
 }
 
-fn read(
-    key: &str,
-    value: &str,
-    policies: &Policies,
-    fields: &mut Fields,
-) -> Result<(), LabelError> {
+/// What is wrong with one label.
+struct Wrong(Vec<LabelError>);
+
+impl From<LabelError> for Wrong {
+    fn from(error: LabelError) -> Self {
+        Self(vec![error])
+    }
+}
+
+impl From<Vec<LabelError>> for Wrong {
+    fn from(errors: Vec<LabelError>) -> Self {
+        Self(errors)
+    }
+}
+
+fn read(key: &str, value: &str, policies: &Policies, fields: &mut Fields) -> Result<(), Wrong> {
     let known = keys::classify(key)?;
     if value.len() > MAX_VALUE_BYTES {
-        return Err(LabelError::value_too_long(key));
+        return Err(LabelError::value_too_long(key).into());
     }
     match known {
-        Key::XdpPolicy => fields.xdp_policy = Some(presets::parse(key, value, policies)?),
-        Key::TcPolicy => fields.tc_policy = Some(presets::parse(key, value, policies)?),
+        Key::XdpPolicy => {
+            let policy = presets::parse(key, value, policies)?;
+            if policy.rules() > 0 {
+                return Err(LabelError::rules_of_policy_on_xdp(key, value).into());
+            }
+            fields.xdp_policy = Some(policy.presets.unwrap_or_default());
+        }
+        Key::TcPolicy => {
+            fields.tc_policy = Some((value.to_owned(), presets::parse(key, value, policies)?));
+        }
         Key::XdpMode => {
             fields.xdp_mode = Some(word(
                 key,
@@ -185,246 +276,24 @@ fn read(
                 ],
             )?);
         }
+        Key::XdpAudit => fields.xdp_audit = Some(word(key, value, &BOOLEANS)?),
+        Key::TcAudit => fields.tc_audit = Some(word(key, value, &BOOLEANS)?),
+        Key::TcEgress => {
+            fields.tc_egress = Some(parse_rules(key, RuleDirection::Egress, value)?);
+        }
+        Key::TcIngress => {
+            fields.tc_ingress = Some(parse_rules(key, RuleDirection::Ingress, value)?);
+        }
     }
     Ok(())
 }
+
+const BOOLEANS: [(&str, bool); 2] = [("true", true), ("false", false)];
 
 /// A value that is one of a few words.
 fn word<T: Copy>(key: &str, value: &str, words: &[(&str, T)]) -> Result<T, LabelError> {
     match words.iter().find(|(word, _)| *word == value) {
         Some((_, meaning)) => Ok(*meaning),
         None => Err(LabelError::unexpected(key, 1, value, words.iter().map(|(word, _)| *word))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
-    }
-
-    #[track_caller]
-    fn accepts(pairs: &[(&str, &str)], expected: &LabelPolicy) {
-        assert_eq!(parse(&labels(pairs)).as_ref(), Ok(&Some(expected.clone())), "{pairs:?}");
-    }
-
-    /// The labels are refused, and the message has every one of these words.
-    #[track_caller]
-    fn refuses(pairs: &[(&str, &str)], words: &[&str]) {
-        let error = parse(&labels(pairs)).expect_err("refused").to_string();
-        for word in words {
-            assert!(error.contains(word), "{pairs:?}: {error:?} lacks {word:?}");
-        }
-        assert!(!error.contains(char::is_control), "a control character in {error:?}");
-    }
-
-    fn xdp(presets: Presets, mode: XdpMode) -> LabelPolicy {
-        LabelPolicy { xdp: Some(XdpPolicy { presets, mode }), tc: None }
-    }
-
-    fn tc(presets: Presets, direction: Direction) -> LabelPolicy {
-        LabelPolicy { xdp: None, tc: Some(TcPolicy { presets, direction }) }
-    }
-
-    #[test]
-    fn labels_of_others_are_no_policy() {
-        for key in ["com.example.xdp.policy", "maintainer", "", "xdp", "tc", "tcp.policy", "étc.x"]
-        {
-            assert_eq!(parse(&labels(&[(key, "drop-all")])), Ok(None), "{key}");
-        }
-    }
-
-    #[test]
-    fn every_preset_is_read() {
-        for (name, presets) in Presets::NAMED {
-            accepts(&[("xdp.policy", name)], &xdp(presets, XdpMode::Auto));
-            accepts(&[("tc.policy", name)], &tc(presets, Direction::Both));
-        }
-    }
-
-    #[test]
-    fn presets_add_up() {
-        let both = Presets::DROP_TCP | Presets::LOG;
-        accepts(&[("tc.policy", "drop-tcp,log")], &tc(both, Direction::Both));
-        accepts(&[("tc.policy", "log, drop-tcp")], &tc(both, Direction::Both));
-        accepts(&[("tc.policy", "pass,drop-tcp,log")], &tc(both, Direction::Both));
-    }
-
-    #[test]
-    fn mode_and_direction_are_read() {
-        for (name, mode) in [
-            ("auto", XdpMode::Auto),
-            ("native", XdpMode::Native),
-            ("generic", XdpMode::Generic),
-            ("offload", XdpMode::Offload),
-        ] {
-            accepts(&[("xdp.policy", "log"), ("xdp.mode", name)], &xdp(Presets::LOG, mode));
-        }
-        for (name, direction) in [
-            ("egress", Direction::Egress),
-            ("ingress", Direction::Ingress),
-            ("both", Direction::Both),
-        ] {
-            let expected = tc(Presets::LOG, direction);
-            accepts(&[("tc.policy", "log"), ("tc.direction", name)], &expected);
-        }
-    }
-
-    #[test]
-    fn a_misspelt_preset_is_refused_with_column_and_suggestion() {
-        refuses(
-            &[("xdp.policy", "drop-tpc")],
-            &["xdp.policy", "column 1", "drop-tpc", "drop-tcp?"],
-        );
-        refuses(&[("tc.policy", "log,drop-tpc")], &["tc.policy", "column 5", "drop-tpc"]);
-        refuses(&[("tc.policy", "log, Drop-TCP")], &["column 6", "drop-tcp?"]);
-    }
-
-    #[test]
-    fn a_value_may_be_the_name_of_a_policy_and_of_nothing_else() {
-        let named = [("web".to_owned(), Presets::DROP_UDP)].into();
-        let policies = Policies::new("/etc/policies".to_owned(), named);
-        let read = |value| parse_with(&labels(&[("tc.policy", value)]), &policies);
-        assert_eq!(read("web"), Ok(Some(tc(Presets::DROP_UDP, Direction::Both))));
-        assert_eq!(read("log"), Ok(Some(tc(Presets::LOG, Direction::Both))));
-        let error = read("wbe").expect_err("refused").to_string();
-        assert!(!error.contains("did you mean"), "two of three letters differ: {error}");
-        for (value, words) in [
-            ("webb", ["tc.policy", "\"webb\"", "/etc/policies", "did you mean web?"]),
-            ("drop-tpc", ["column 1", "drop-all", "/etc/policies", "drop-tcp?"]),
-        ] {
-            let error = read(value).expect_err("refused").to_string();
-            assert!(words.iter().all(|word| error.contains(word)), "{error}");
-        }
-        for value in ["web,log", "log, web", "Web", "web "] {
-            let error = read(value).expect_err("refused").to_string();
-            assert!(!error.contains("/etc/policies"), "{value:?} can be no name: {error}");
-        }
-    }
-
-    #[test]
-    fn values_that_are_no_preset_list_are_refused() {
-        for value in [
-            "",
-            " ",
-            "\t",
-            ",",
-            "drop-tcp,",
-            ",drop-tcp",
-            "drop-tcp,,log",
-            " drop-tcp",
-            "drop-tcp ",
-            "drop-tcp log",
-            "drop-tcp;log",
-            "drop-tcp\n",
-            "drop-tcp\0",
-            "\u{feff}drop-tcp",
-            "drop\u{2010}tcp",
-            "drop-tcp\u{200b}",
-            "drop-tcp,\u{a0}log",
-            "\"drop-tcp\"",
-            "true",
-            "0",
-            "allow tcp 80",
-            "${POLICY}",
-            "../../etc/passwd",
-            "drop-tcp,\tlog",
-            "drop-tcp\r\n",
-        ] {
-            refuses(&[("xdp.policy", value)], &["xdp.policy", "column", "expected"]);
-            refuses(&[("tc.policy", value)], &["tc.policy", "column", "expected"]);
-        }
-    }
-
-    #[test]
-    fn untrusted_text_reaches_no_terminal() {
-        refuses(&[("xdp.policy", "\u{1b}[31mred\u{1b}]0;title\u{7}")], &["\\u{1b}"]);
-        refuses(&[("xdp.policy", "\u{202e}pct-pord")], &["\\u{202e}"]);
-        refuses(&[("xdp.\u{1b}[2J", "x")], &["\\u{1b}"]);
-    }
-
-    #[test]
-    fn unknown_label_key_is_rejected_with_its_name() {
-        refuses(&[("xdp.polcy", "drop-tcp")], &["xdp.polcy", "xdp.policy?"]);
-        refuses(&[("tc.", "drop-tcp")], &["tc.", "unknown key"]);
-        refuses(&[("tc.policy.extra", "drop-tcp")], &["tc.policy.extra", "unknown key"]);
-    }
-
-    #[test]
-    fn a_key_that_only_looks_like_ours_is_refused() {
-        for key in [
-            "XDP.policy",
-            "xdp.Policy",
-            " xdp.policy",
-            "xdp.policy ",
-            "xdp .policy",
-            "xdp.policy\0",
-            "\u{445}dp.policy",
-            "xd\u{440}.policy",
-            "xdp\u{2024}policy",
-            "\u{ff58}dp.policy",
-            "t\u{441}.policy",
-            "TC.policy",
-            "\u{feff}tc.policy",
-            "\u{200b}tc.policy",
-            "tc\t.policy",
-            "xdp.p\u{43e}licy",
-            "Tc.Direction",
-        ] {
-            assert!(is_ours(key), "{key:?} passes for somebody else's");
-            refuses(&[(key, "drop-tcp")], &["write"]);
-        }
-    }
-
-    #[test]
-    fn keys_of_later_versions_are_refused_with_the_reason() {
-        for key in ["xdp.program", "tc.program", "tc.ingress", "tc.egress", "xdp.audit", "tc.audit"]
-        {
-            refuses(&[(key, "x")], &[key, "not supported by this version"]);
-        }
-        for key in ["xdp.ingress", "xdp.egress"] {
-            refuses(&[(key, "allow tcp 80")], &[key, "rules are for tc."]);
-        }
-    }
-
-    #[test]
-    fn a_modifier_without_its_policy_is_refused() {
-        refuses(&[("xdp.mode", "native")], &["xdp.mode", "xdp.policy"]);
-        refuses(&[("tc.direction", "egress")], &["tc.direction", "tc.policy"]);
-        refuses(&[("tc.direction", "egress"), ("xdp.policy", "log")], &["tc.direction"]);
-    }
-
-    #[test]
-    fn a_word_that_is_not_one_of_the_few_is_refused() {
-        refuses(&[("xdp.policy", "log"), ("xdp.mode", "skb")], &["xdp.mode", "skb", "generic"]);
-        refuses(&[("xdp.policy", "log"), ("xdp.mode", "")], &["xdp.mode", "column 1"]);
-        refuses(&[("tc.policy", "log"), ("tc.direction", "in")], &["tc.direction", "ingress"]);
-        refuses(&[("tc.policy", "log"), ("tc.direction", "BOTH")], &["both"]);
-    }
-
-    #[test]
-    fn sizes_over_the_limit_are_refused() {
-        let long = "drop-tcp,".repeat(456);
-        refuses(&[("xdp.policy", &long)], &["xdp.policy", "4096 bytes"]);
-        refuses(&[("xdp.policy", &"x".repeat(1 << 20))], &["4096 bytes"]);
-        let key = format!("xdp.{}", "x".repeat(300));
-        refuses(&[(&key, "drop-tcp")], &["256 bytes"]);
-    }
-
-    #[test]
-    fn a_flood_of_errors_is_counted_and_not_repeated() {
-        let many: Vec<String> = (0..1000).map(|number| format!("xdp.a{number:04}")).collect();
-        let pairs: Vec<(&str, &str)> = many.iter().map(|key| (key.as_str(), "x")).collect();
-        refuses(&pairs, &["xdp.a0000", "xdp.a0015", "and 984 more"]);
-    }
-
-    #[test]
-    fn every_error_is_told_not_the_first_alone() {
-        refuses(
-            &[("xdp.policy", "nope"), ("xdp.mode", "skb"), ("tc.polici", "log")],
-            &["xdp.policy", "xdp.mode", "tc.polici"],
-        );
     }
 }

@@ -1,8 +1,11 @@
 //! Policies to which the operator gave a name, for labels to use. Pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use plugin_common::presets::Presets;
+
+use crate::rules::RuleList;
 
 /// Longest name of a policy, in bytes.
 const MAX_NAME_BYTES: usize = 64;
@@ -11,13 +14,45 @@ const MAX_NAME_BYTES: usize = 64;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policies {
     directory: Option<String>,
-    named: BTreeMap<String, Presets>,
+    named: BTreeMap<String, NamedPolicy>,
+}
+
+/// What a name stands for: presets, rules, or both.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamedPolicy {
+    /// Presets.
+    pub presets: Option<Presets>,
+    /// Rules for what the container sends.
+    pub egress: Option<Arc<RuleList>>,
+    /// Rules for what the container receives.
+    pub ingress: Option<Arc<RuleList>>,
+}
+
+impl NamedPolicy {
+    /// Whether it says nothing at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// How many rules it has.
+    #[must_use]
+    pub fn rules(&self) -> usize {
+        let Self { presets: _, egress, ingress } = self;
+        [egress, ingress].into_iter().flatten().map(|rules| rules.len()).sum()
+    }
+}
+
+impl From<Presets> for NamedPolicy {
+    fn from(presets: Presets) -> Self {
+        Self { presets: Some(presets), ..Self::default() }
+    }
 }
 
 impl Policies {
     /// The policies of a directory.
     #[must_use]
-    pub fn new(directory: String, named: BTreeMap<String, Presets>) -> Self {
+    pub fn new(directory: String, named: BTreeMap<String, NamedPolicy>) -> Self {
         Self { directory: Some(directory), named }
     }
 
@@ -33,13 +68,13 @@ impl Policies {
 
     /// What a name stands for.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<Presets> {
-        self.named.get(name).copied()
+    pub fn get(&self, name: &str) -> Option<&NamedPolicy> {
+        self.named.get(name)
     }
 
     /// Every name with what it stands for, in the order of the names.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, Presets)> {
-        self.named.iter().map(|(name, presets)| (name.as_str(), *presets))
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &NamedPolicy)> {
+        self.named.iter().map(|(name, policy)| (name.as_str(), policy))
     }
 
     /// Whether labels use a policy.

@@ -4,14 +4,18 @@
 use plugin_common::presets::Presets;
 
 use super::error::LabelError;
-use super::policies::{Policies, looks_like_name};
+use super::policies::{NamedPolicy, Policies, looks_like_name};
 
 /// Reads a preset list, or the name of one of the policies.
-pub(super) fn parse(key: &str, value: &str, policies: &Policies) -> Result<Presets, LabelError> {
-    if let Some(presets) = policies.get(value) {
-        return Ok(presets);
+pub(super) fn parse(
+    key: &str,
+    value: &str,
+    policies: &Policies,
+) -> Result<NamedPolicy, LabelError> {
+    if let Some(policy) = policies.get(value) {
+        return Ok(policy.clone());
     }
-    parse_list(key, value).map_err(|error| {
+    parse_list(key, value).map(NamedPolicy::from).map_err(|error| {
         if policies.directory().is_some() && looks_like_name(value) {
             LabelError::no_such_policy(key, value, names(), policies)
         } else {

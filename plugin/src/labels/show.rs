@@ -1,31 +1,62 @@
 //! A policy in one line, for people. Pure.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::presets::format_presets;
-use super::{Direction, LabelPolicy, XdpMode};
+use super::{Audit, Direction, LabelPolicy, NamedPolicy, TcPolicy, XdpMode, XdpPolicy};
+use crate::rules::{Direction as RuleDirection, RuleList};
 
 impl fmt::Display for LabelPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { xdp, tc } = self;
-        if let Some(xdp) = xdp {
-            let mode = match xdp.mode {
+        let Self { xdp, tc, audit: Audit { xdp: xdp_audit, tc: tc_audit } } = self;
+        let mut parts = Vec::new();
+        if let Some(XdpPolicy { presets, mode }) = xdp {
+            let mode = match mode {
                 XdpMode::Auto => "auto",
                 XdpMode::Native => "native",
                 XdpMode::Generic => "generic",
                 XdpMode::Offload => "offload",
             };
-            write!(f, "XDP ({mode}), egress: {}", format_presets(xdp.presets))?;
+            let audit = audited(*xdp_audit);
+            parts.push(format!("XDP ({mode}){audit}, egress: {}", format_presets(*presets)));
         }
-        if let Some(tc) = tc {
-            let direction = match tc.direction {
-                Direction::Egress => "egress",
-                Direction::Ingress => "ingress",
-                Direction::Both => "egress and ingress",
-            };
-            let separator = if xdp.is_some() { "; " } else { "" };
-            write!(f, "{separator}TC, {direction}: {}", format_presets(tc.presets))?;
+        if let Some(TcPolicy { presets, direction, egress, ingress }) = tc {
+            let audit = audited(*tc_audit);
+            if let Some(presets) = presets {
+                let direction = match direction {
+                    Direction::Egress => "egress",
+                    Direction::Ingress => "ingress",
+                    Direction::Both => "egress and ingress",
+                };
+                parts.push(format!("TC{audit}, {direction}: {}", format_presets(*presets)));
+            }
+            let lists = [(RuleDirection::Egress, egress), (RuleDirection::Ingress, ingress)];
+            for (direction, lists) in lists {
+                let shown = lists.iter().map(|rules| rules_of(direction, rules));
+                parts.extend(shown.map(|rules| format!("TC{audit}, {rules}")));
+            }
         }
-        Ok(())
+        f.write_str(&parts.join("; "))
     }
+}
+
+impl fmt::Display for NamedPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { presets, egress, ingress } = self;
+        let presets = presets.map(format_presets);
+        let egress = egress.as_ref().map(|rules| rules_of(RuleDirection::Egress, rules));
+        let ingress = ingress.as_ref().map(|rules| rules_of(RuleDirection::Ingress, rules));
+        let parts: Vec<String> = [presets, egress, ingress].into_iter().flatten().collect();
+        f.write_str(&parts.join("; "))
+    }
+}
+
+fn audited(audit: bool) -> &'static str {
+    if audit { " (audit)" } else { "" }
+}
+
+/// Rules in braces, since `;` stands between them and between the parts of a policy.
+fn rules_of(direction: RuleDirection, rules: &Arc<RuleList>) -> String {
+    format!("{direction} rules: {{ {} }}", rules.show_in_line(direction))
 }

@@ -9,7 +9,7 @@ use plugin_common::presets::Presets;
 
 use super::{Attachment, Hook, Refusals, Target, TcFlavour};
 use crate::labels::{XdpMode, XdpPolicy};
-use crate::policy::{Demand, Rules, add};
+use crate::policy::{Audited, Demand, Rules, add};
 
 /// What is to be attached to one interface, and what a user should know about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,10 @@ pub enum Outcome {
 const AUTO_IS_GENERIC: &str =
     "xdp.mode auto: generic, since native XDP on a veth turns off its peer's segmentation offload";
 
+/// Closed is what a policy means that cannot be enforced.
+const NO_RULES_YET: &str = "rules (tc.egress, tc.ingress) are not enforced by this version yet";
+const NO_AUDIT_YET: &str = "tc.audit and xdp.audit are not done by this version yet";
+
 /// Chooses what to attach.
 #[must_use]
 pub fn choose(demand: &Demand, tc: TcFlavour, refusals: &Refusals) -> Choice {
@@ -63,6 +67,12 @@ pub fn quarantine(reason: String, refusals: &Refusals) -> Choice {
 }
 
 fn enforce(rules: &Rules, tc: TcFlavour, refusals: &Refusals) -> Result<Choice, String> {
+    if rules.has_rules() {
+        return Err(NO_RULES_YET.to_owned());
+    }
+    if rules.audited != Audited::default() {
+        return Err(NO_AUDIT_YET.to_owned());
+    }
     let mut choice =
         Choice { target: Target::default(), outcome: Outcome::Enforced, notes: Vec::new() };
     let mut egress = rules.egress;
@@ -198,6 +208,7 @@ fn note_fallback(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::labels;
 
     const BUSY: &str = "the hook is busy";
     const OLD: &str = "the kernel is old";
@@ -209,7 +220,7 @@ mod tests {
 
     fn tc() -> Demand {
         let presets = Some(Presets::DROP_UDP);
-        Demand::Enforce(Rules { xdp: None, egress: presets, ingress: presets })
+        Demand::Enforce(Rules { egress: presets, ingress: presets, ..Rules::default() })
     }
 
     fn refused(list: &[(Hook, Attachment, &str)]) -> Refusals {
@@ -289,6 +300,28 @@ mod tests {
             "{choice:?}"
         );
         assert_eq!(choice.target.policy.xdp, Presets::CLOSED, "what can be closed is");
+    }
+
+    #[test]
+    fn what_is_not_enforced_yet_is_closed() {
+        let enforce = |pairs: &[(&str, &str)]| {
+            let labels = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            let policy = labels::parse(&labels.collect()).unwrap().unwrap();
+            Demand::Enforce(Rules::from(&policy))
+        };
+        let both = [(Hook::Egress, Attachment::Tcx), (Hook::Ingress, Attachment::Tcx)];
+        for (pairs, reason) in [
+            (&[("tc.egress", "allow")][..], NO_RULES_YET),
+            (&[("tc.ingress", "allow"), ("tc.audit", "true")], NO_RULES_YET),
+            (&[("tc.ingress", "allow"), ("xdp.policy", "pass")], NO_RULES_YET),
+            (&[("tc.policy", "drop-tcp"), ("tc.audit", "true")], NO_AUDIT_YET),
+            (&[("xdp.policy", "drop-tcp"), ("xdp.audit", "true")], NO_AUDIT_YET),
+        ] {
+            let choice = check(&enforce(pairs), &[], &both);
+            assert_eq!(choice.outcome, Outcome::Closed(reason.to_owned()), "{pairs:?}");
+            assert_eq!(choice.target.policy.egress, Presets::CLOSED);
+            assert_eq!(choice.target.policy.ingress, Presets::CLOSED);
+        }
     }
 
     #[test]

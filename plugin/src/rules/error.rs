@@ -69,6 +69,12 @@ pub(super) enum Advice {
 }
 
 impl RuleError {
+    /// Whether it is told with line and column.
+    #[must_use]
+    pub fn has_place(&self) -> bool {
+        self.place.is_some()
+    }
+
     pub(super) fn no_rules() -> Self {
         Self { place: None, problem: Problem::NoRules }
     }

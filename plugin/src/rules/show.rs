@@ -30,6 +30,14 @@ impl RuleList {
     }
 }
 
+impl RuleList {
+    /// The rules in one line, in the words of their direction.
+    #[must_use]
+    pub fn show_in_line(&self, direction: Direction) -> String {
+        self.show(direction).to_string().replace('\n', "; ")
+    }
+}
+
 impl Rule {
     /// The rule in the words of its direction.
     #[must_use]
