@@ -157,7 +157,7 @@ fn check(args: &Check) -> Result<(), Failure> {
         let (key, value) = label.split_once('=').unwrap_or((&label, ""));
         given.insert(key.to_owned(), value.to_owned());
     }
-    let policy = labels::parse_with(&given, &config.policies)?;
+    let policy = labels::parse_with(&given, &config.policies).map_err(Failure::Labels)?;
     let meaning = table::policy(policy.as_ref());
     print(args.format, &serde_json::json!({ "policy": meaning }), || format!("{meaning}\n"))
 }
@@ -218,8 +218,9 @@ pub(super) enum Failure {
     Config(#[from] ConfigErrors),
     #[error("the configuration is not understood, the one before holds:\n{}", .0.join("\n"))]
     Refused(Vec<String>),
+    // No source, whose line would follow upon its lines.
     #[error("{0:#}")]
-    Labels(#[from] LabelErrors),
+    Labels(LabelErrors),
     #[error(transparent)]
     Ifindex(#[from] InvalidIfindex),
     #[error(transparent)]
