@@ -99,6 +99,7 @@ const fn v6([a, b, y, z]: [u16; 4]) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use super::super::icmp::{IcmpName, IcmpType};
     use super::*;
 
     fn shown(ranges: &[AddressRange]) -> Vec<String> {
@@ -180,5 +181,23 @@ mod tests {
                 "fe80::/10"
             ]
         );
+    }
+
+    #[test]
+    fn the_documentation_has_every_address() {
+        let documentation = include_str!("../../../docs/labels.md");
+        let networks = [&LAN[..], &RESERVED_V4, &[GLOBAL_V6], &RESERVED_V6].concat();
+        let networks = networks.into_iter().map(|(address, prefix)| format!("{address}/{prefix}"));
+        let addresses = METADATA.iter().map(ToString::to_string);
+        for listed in networks.chain(addresses) {
+            assert!(documentation.contains(&format!("`{listed}`")), "{listed} is not told");
+        }
+        for name in IcmpName::ALL {
+            let shown = |number: Option<u8>| number.map_or("–".to_owned(), |n| n.to_string());
+            let icmp = IcmpType::Named(name);
+            let row =
+                format!("| `{}` | {} | {} |", name.as_str(), shown(icmp.v4()), shown(icmp.v6()));
+            assert!(documentation.contains(&row), "{row} is not told");
+        }
     }
 }
