@@ -356,3 +356,29 @@ fn a_caret_stands_below_what_is_wrong() {
         assert!(lines.iter().skip(1).all(|line| line.len() < 200), "{shown}");
     }
 }
+
+/// Every byte of good rules left out, doubled, swapped with its neighbour and replaced.
+#[test]
+fn a_slip_of_the_finger_is_read_as_it_is_shown_or_refused() {
+    let good = "allow dns\nallow tcp 5432,80-90 to container:db,10.0.0.0/8\n\
+                deny log to lan, metadata; allow icmp echo-request,3 to ::1-::9";
+    let bytes: Vec<char> = good.chars().collect();
+    let mut slips = Vec::new();
+    for (at, here) in bytes.iter().enumerate() {
+        let (before, after) = (bytes.iter().take(at), bytes.iter().skip(at + 1));
+        for middle in [vec![], vec![*here; 2], vec!['0'], vec![','], vec![' '], vec!['\u{e9}']] {
+            slips.push(before.clone().chain(&middle).chain(after.clone()).collect::<String>());
+        }
+        let mut swapped = bytes.clone();
+        swapped.swap(at, (at + 1) % bytes.len());
+        slips.push(swapped.into_iter().collect());
+    }
+    for slip in slips {
+        match RuleList::parse(Direction::Egress, &slip) {
+            Ok(rules) => reads(&slip, &rules.show(Direction::Egress).to_string()),
+            Err(errors) => {
+                assert!(!errors.is_empty() && !errors_of(Direction::Egress, &slip).is_empty());
+            }
+        }
+    }
+}
