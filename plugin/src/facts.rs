@@ -2,10 +2,13 @@
 //! decides on.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ebpf_netns::docker::NetworkMode;
 use ebpf_netns::{MacAddress, Pid};
+
+use crate::rules::AddressRange;
 
 /// What Docker said at one look.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +22,10 @@ pub struct Snapshot {
     pub others: Vec<Endpoint>,
     /// The names of the bridges of Docker's networks.
     pub bridges: Vec<String>,
+    /// The networks that containers can have interfaces on, in the order of their ids.
+    pub networks: Vec<NetworkFacts>,
+    /// Which name servers containers get that were given none.
+    pub nameservers: Nameservers,
 }
 
 /// A container.
@@ -36,6 +43,20 @@ pub struct ContainerFacts {
     pub life: Life,
     /// Its interfaces as Docker knows them.
     pub endpoints: Vec<Endpoint>,
+    /// The service that it is one of, as its labels say.
+    pub service: Option<Service>,
+    /// The name servers that it was given itself; `None` while Docker has not told.
+    pub nameservers: Option<Vec<IpAddr>>,
+}
+
+/// A service of Compose or Swarm: containers that do the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Service {
+    /// What the service is a part of: Compose's project or Swarm's stack. Swarm has services that
+    /// are in no stack.
+    pub project: Option<String>,
+    /// The name in there.
+    pub name: String,
 }
 
 /// Whether a container is running.
@@ -61,12 +82,54 @@ pub struct Place {
 }
 
 /// One interface of a container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoint {
     /// The name of the Docker network.
     pub network: String,
+    /// The id of that network: names are not unique.
+    pub network_id: String,
     /// The bridge of that network, where it has one on this machine.
     pub bridge: Option<String>,
-    /// The address that Docker gave it.
+    /// The hardware address that Docker gave it.
     pub mac: Option<MacAddress>,
+    /// The IP addresses that Docker gave it: one of each version at most. The link-local one of IPv6
+    /// is the kernel's, and Docker does not tell it.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A network of Docker's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkFacts {
+    /// The full id.
+    pub id: String,
+    /// The name. Several may have the same.
+    pub name: String,
+    /// What it is made of.
+    pub kind: NetworkKind,
+    /// The addresses that its containers get theirs from.
+    pub subnets: Vec<AddressRange>,
+    /// The host's own addresses on it, as far as Docker tells. Only a bridge has some: the gateway of
+    /// another network is another machine.
+    pub host: Vec<IpAddr>,
+}
+
+/// What a network is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetworkKind {
+    /// The bridge of this name, on this machine.
+    Bridge(String),
+    /// Tunnels between machines. What leaves it goes through Docker's bridge for that.
+    Overlay,
+    /// Something else.
+    Other,
+}
+
+/// Name servers for containers that were given none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Nameservers {
+    /// Those of Docker's own configuration; they come before the host's.
+    pub of_docker: Vec<IpAddr>,
+    /// Those of the host, in the file that Docker reads them from, also ones that only the host can
+    /// reach. `None` while that file cannot be read.
+    pub of_host: Option<Vec<IpAddr>>,
 }

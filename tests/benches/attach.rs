@@ -216,6 +216,8 @@ fn container(index: usize) -> ContainerFacts {
             started_at: None,
         }),
         endpoints: Vec::new(),
+        service: None,
+        nameservers: None,
     }
 }
 

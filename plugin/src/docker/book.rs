@@ -1,6 +1,7 @@
 //! What Docker said, kept so that only what may have changed is asked again. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 
 use ebpf_netns::docker::NetworkMode;
 use tracing::warn;
@@ -9,7 +10,9 @@ use super::answers::{Description, Listed, Network};
 use super::gather::{Gathered, Inspected};
 use super::hint::Hint;
 use crate::error::chain;
-use crate::facts::{ContainerFacts, Endpoint, Life, Place, Snapshot};
+use crate::facts::{
+    ContainerFacts, Endpoint, Life, Nameservers, NetworkFacts, NetworkKind, Place, Snapshot,
+};
 
 /// What Docker said.
 #[derive(Default)]
@@ -134,7 +137,7 @@ impl Book {
         self.stale.insert(id);
     }
 
-    /// All of it. Nothing in it is older than the request it names.
+    /// All of it but the name servers. Nothing in it is older than the request it names.
     pub(super) fn snapshot(&self) -> Snapshot {
         let mut others = Vec::new();
         let mut endpoints: HashMap<&str, Vec<Endpoint>> = HashMap::new();
@@ -155,7 +158,27 @@ impl Book {
         let containers = self.listed.values().map(facts).collect();
         let bridges: BTreeSet<String> =
             self.networks.values().filter_map(|known| known.network.bridge()).collect();
-        Snapshot { as_of: self.as_of(), containers, others, bridges: bridges.into_iter().collect() }
+        Snapshot {
+            as_of: self.as_of(),
+            containers,
+            others,
+            bridges: bridges.into_iter().collect(),
+            networks: self.network_facts(),
+            nameservers: Nameservers::default(),
+        }
+    }
+
+    fn network_facts(&self) -> Vec<NetworkFacts> {
+        let mut gateways: HashMap<&str, BTreeSet<IpAddr>> = HashMap::new();
+        for (network, gateway) in self.listed.values().flat_map(|one| &one.gateways) {
+            gateways.entry(network).or_default().insert(*gateway);
+        }
+        let none = BTreeSet::new();
+        let facts = |known: &Known| {
+            let gateways = gateways.get(known.network.id.as_str()).unwrap_or(&none);
+            known.facts(gateways)
+        };
+        self.networks.values().map(facts).collect()
     }
 
     /// The number of the last request before the oldest of what counts was asked. Networks without
@@ -166,13 +189,14 @@ impl Book {
     }
 
     fn facts(&self, one: &Listed, endpoints: Vec<Endpoint>) -> ContainerFacts {
-        let Listed { id, name, labels, network, alive } = one.clone();
-        let described = self.described.get(&id).filter(|_| alive);
-        let life = described.map_or_else(
-            || if alive { Life::Unplaced } else { Life::Down },
-            |described| life(&described.description),
-        );
-        ContainerFacts { id, name, labels, network, life, endpoints }
+        let Listed { id, name, labels, network, alive, service, gateways: _ } = one.clone();
+        let described = self.described.get(&id).map(|described| &described.description);
+        // They never change, unlike where it is.
+        let nameservers = described.map(|description| description.nameservers.clone());
+        let life = described
+            .filter(|_| alive)
+            .map_or_else(|| if alive { Life::Unplaced } else { Life::Down }, life);
+        ContainerFacts { id, name, labels, network, life, endpoints, service, nameservers }
     }
 
     /// The container whose network another one shares.
@@ -220,14 +244,40 @@ impl Known {
     fn endpoints(&self) -> impl Iterator<Item = (&str, Endpoint)> {
         let bridge = self.network.bridge();
         self.network.attached().map(move |(owner, attached)| {
-            let (network, bridge) = (self.network.name.clone(), bridge.clone());
-            (owner.as_str(), Endpoint { network, bridge, mac: attached.mac() })
+            let endpoint = Endpoint {
+                network: self.network.name.clone(),
+                network_id: self.network.id.clone(),
+                bridge: bridge.clone(),
+                mac: attached.mac,
+                addresses: attached.addresses.clone(),
+            };
+            (owner.as_str(), endpoint)
         })
+    }
+
+    /// `gateways` are those that containers have: where somebody chose the subnet, the network does
+    /// not tell its own.
+    fn facts(&self, gateways: &BTreeSet<IpAddr>) -> NetworkFacts {
+        let network = &self.network;
+        let kind = network.kind();
+        let mut host = Vec::new();
+        if let NetworkKind::Bridge(_) = kind {
+            for pool in network.pools() {
+                let within = |ip: &&IpAddr| pool.subnet.is_some_and(|subnet| subnet.contains(**ip));
+                match pool.gateway {
+                    Some(gateway) => host.push(gateway),
+                    None => host.extend(gateways.iter().filter(within)),
+                }
+            }
+        }
+        let subnets = network.pools().filter_map(|pool| pool.subnet).collect();
+        NetworkFacts { id: network.id.clone(), name: network.name.clone(), kind, subnets, host }
     }
 }
 
 fn life(description: &Description) -> Life {
-    let Description { id: _, alive, sandbox_key, pid, started_at } = description.clone();
+    let Description { id: _, alive, sandbox_key, pid, started_at, nameservers: _ } =
+        description.clone();
     if !alive {
         // The description is younger than the list.
         Life::Down
@@ -306,6 +356,56 @@ mod tests {
         assert_eq!(macs(&snapshot.containers[0].endpoints), ["02:00:00:00:00:01"]);
         assert_eq!(macs(&snapshot.others), ["02:00:00:00:00:02"]);
         assert_eq!(snapshot.bridges, ["br-111111111111"]);
+    }
+
+    #[test]
+    fn networks_tell_the_hosts_addresses_and_containers_theirs() {
+        let network = json!({
+            "Id": "n1", "Name": "shop_back", "Driver": "bridge",
+            "Options": { "com.docker.network.bridge.name": "back0" },
+            "IPAM": { "Config": [
+                { "Subnet": "10.8.0.0/16", "Gateway": "10.8.0.1" },
+                { "Subnet": "10.9.0.0/24" },
+                { "Subnet": "fd00:9::/64" },
+            ] },
+            "Containers": { "web": { "IPv4Address": "10.9.0.2/24", "IPv6Address": "fd00:9::2/64" } },
+        });
+        let endpoint = json!({ "NetworkID": "n1", "Gateway": "10.9.0.1", "IPv6Gateway": "" });
+        let list = json!([{
+            "Id": "web", "State": "running",
+            "Labels": { "com.docker.compose.project": "shop", "com.docker.compose.service": "web" },
+            "NetworkSettings": { "Networks": { "shop_back": endpoint } },
+        }]);
+        let take = |driver: &str| {
+            let mut network = network.clone();
+            network["Driver"] = json!(driver);
+            let network = Inspected::Known(serde_json::from_value(network).unwrap());
+            let mut book = Book::default();
+            book.take(gathered(list.clone(), vec![network]), 1);
+            book
+        };
+        let mut book = take("bridge");
+        let texts = |ips: &[IpAddr]| ips.iter().map(IpAddr::to_string).collect::<Vec<_>>();
+        let Snapshot { containers, networks, .. } = book.snapshot();
+        let [NetworkFacts { id, name, kind, subnets, host }] = &networks[..] else {
+            panic!("{networks:?}");
+        };
+        assert_eq!((id.as_str(), name.as_str()), ("n1", "shop_back"));
+        assert_eq!(*kind, NetworkKind::Bridge("back0".to_owned()));
+        let subnets: Vec<_> = subnets.iter().map(ToString::to_string).collect();
+        assert_eq!(subnets, ["10.8.0.0/16", "10.9.0.0/24", "fd00:9::/64"]);
+        assert_eq!(texts(host), ["10.8.0.1", "10.9.0.1"], "a container told the second");
+        let [web] = &containers[..] else { panic!("{containers:?}") };
+        assert_eq!(texts(&web.endpoints[0].addresses), ["10.9.0.2", "fd00:9::2"]);
+        assert_eq!(web.endpoints[0].network_id, "n1");
+        assert_eq!(web.service.as_ref().unwrap().name, "web");
+        assert_eq!(web.nameservers, None, "it was not described yet");
+        let json = json!({ "Id": "web", "HostConfig": { "Dns": ["10.0.0.2"] } });
+        book.describe("web".to_owned(), Some(serde_json::from_value(json).unwrap()));
+        let nameservers = book.snapshot().containers[0].nameservers.clone();
+        assert_eq!(texts(&nameservers.unwrap()), ["10.0.0.2"]);
+        let elsewhere = take("macvlan").snapshot().networks;
+        assert_eq!(elsewhere[0].host, [] as [IpAddr; 0], "that gateway is another machine");
     }
 
     #[test]

@@ -235,6 +235,8 @@ mod tests {
             network: NetworkMode::Network("bridge".to_owned()),
             life: Life::Unplaced,
             endpoints: Vec::new(),
+            service: None,
+            nameservers: None,
         }
     }
 

@@ -340,6 +340,7 @@ mod tests {
             network: "bridge".to_owned(),
             bridge: Some("docker0".to_owned()),
             mac: Some(mac.parse().unwrap()),
+            ..Endpoint::default()
         };
         ContainerFacts {
             id: id.to_owned(),
@@ -348,6 +349,8 @@ mod tests {
             network: NetworkMode::Network("bridge".to_owned()),
             life: Life::Down,
             endpoints: mac.map(endpoint).into_iter().collect(),
+            service: None,
+            nameservers: None,
         }
     }
 

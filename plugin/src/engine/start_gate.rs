@@ -199,6 +199,8 @@ mod tests {
             network: NetworkMode::Host,
             life: Life::Down,
             endpoints: Vec::new(),
+            service: None,
+            nameservers: None,
         };
         let snapshot = |facts: &ContainerFacts| Snapshot {
             containers: vec![facts.clone()],

@@ -105,7 +105,7 @@ pub(super) struct Wanted {
 impl World {
     /// Takes what Docker says now.
     pub(super) fn set_seen(&mut self, snapshot: Snapshot) {
-        let Snapshot { as_of, containers, others, bridges } = snapshot;
+        let Snapshot { as_of, containers, others, bridges, networks: _, nameservers: _ } = snapshot;
         let mut before = std::mem::take(&mut self.containers);
         let mut bystanders = Bystanders { as_of, others, containers: Vec::new() };
         for facts in containers {
@@ -341,6 +341,8 @@ mod tests {
             network: NetworkMode::Network("bridge".to_owned()),
             life: Life::Unplaced,
             endpoints: Vec::new(),
+            service: None,
+            nameservers: None,
         }
     }
 

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 
 use ebpf_netns::docker::NetworkMode;
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::labels::{MAX_KEY_BYTES, MAX_VALUE_BYTES, is_ours};
-
-/// How many labels of ours are kept of a container. There are not that many keys: one of these is
-/// wrong, and so the container is closed.
-const MOST_LABELS: usize = 64;
+use super::labels::KeptLabels;
+use super::network::address_of;
+use crate::facts::Service;
 
 /// A container of the list.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -25,6 +24,10 @@ pub(in crate::docker) struct Listed {
     pub(in crate::docker) network: NetworkMode,
     /// Whether it runs, in which case it can be inspected without waiting for its start.
     pub(in crate::docker) alive: bool,
+    /// The service that its labels say that it is one of.
+    pub(in crate::docker) service: Option<Service>,
+    /// The gateways that it has, by the ids of its networks.
+    pub(in crate::docker) gateways: Vec<(String, IpAddr)>,
 }
 
 #[derive(Deserialize)]
@@ -32,9 +35,10 @@ pub(in crate::docker) struct Listed {
 struct ContainerSummary {
     id: String,
     names: Option<OwnName>,
-    labels: Option<OurLabels>,
+    labels: Option<KeptLabels>,
     state: Option<String>,
     host_config: Option<HostConfig>,
+    network_settings: Option<NetworkSettings>,
 }
 
 #[derive(Deserialize)]
@@ -43,16 +47,45 @@ struct HostConfig {
     network_mode: Option<String>,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct NetworkSettings {
+    networks: Option<BTreeMap<String, ListedEndpoint>>,
+}
+
+#[derive(Deserialize)]
+struct ListedEndpoint {
+    #[serde(rename = "NetworkID")]
+    network: Option<String>,
+    #[serde(rename = "Gateway")]
+    v4: Option<String>,
+    #[serde(rename = "IPv6Gateway")]
+    v6: Option<String>,
+}
+
+impl ListedEndpoint {
+    fn gateways(self) -> impl Iterator<Item = (String, IpAddr)> {
+        let Self { network, v4, v6 } = self;
+        let gateways = [v4, v6].map(|text| text.as_deref().and_then(address_of));
+        let network = network.unwrap_or_default();
+        gateways.into_iter().flatten().map(move |gateway| (network.clone(), gateway))
+    }
+}
+
 impl From<ContainerSummary> for Listed {
     fn from(summary: ContainerSummary) -> Self {
-        let ContainerSummary { id, names, labels, state, host_config } = summary;
+        let ContainerSummary { id, names, labels, state, host_config, network_settings } = summary;
+        let KeptLabels { ours, service } = labels.unwrap_or_default();
+        let endpoints = network_settings.unwrap_or_default().networks.unwrap_or_default();
         let mode = host_config.and_then(|config| config.network_mode).unwrap_or_default();
         Self {
             id,
             name: names.map_or_else(String::new, |OwnName(name)| name),
-            labels: labels.map_or_else(BTreeMap::new, |OurLabels(labels)| labels),
+            labels: ours,
             network: NetworkMode::from(mode.as_str()),
             alive: state.as_deref().is_some_and(is_alive),
+            service,
+            gateways: endpoints.into_values().flat_map(ListedEndpoint::gateways).collect(),
         }
     }
 }
@@ -86,45 +119,6 @@ impl<'de> Deserialize<'de> for OwnName {
         }
         deserializer.deserialize_seq(Names)
     }
-}
-
-/// The labels that are ours to judge.
-struct OurLabels(BTreeMap<String, String>);
-
-impl<'de> Deserialize<'de> for OurLabels {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Labels;
-        impl<'de> Visitor<'de> for Labels {
-            type Value = OurLabels;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("labels")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut all: A) -> Result<OurLabels, A::Error> {
-                let mut ours = BTreeMap::new();
-                while let Some(key) = all.next_key::<String>()? {
-                    if ours.len() < MOST_LABELS && is_ours(&key) {
-                        let value: String = all.next_value()?;
-                        ours.insert(cut(key, MAX_KEY_BYTES), cut(value, MAX_VALUE_BYTES));
-                    } else {
-                        all.next_value::<IgnoredAny>()?;
-                    }
-                }
-                Ok(OurLabels(ours))
-            }
-        }
-        deserializer.deserialize_map(Labels)
-    }
-}
-
-/// Keeps one byte more than is allowed, so that it is still seen to be too long.
-fn cut(mut text: String, allowed: usize) -> String {
-    if text.len() > allowed {
-        text.truncate(text.ceil_char_boundary(allowed + 1));
-        text.shrink_to_fit();
-    }
-    text
 }
 
 #[cfg(test)]
@@ -165,19 +159,21 @@ mod tests {
     }
 
     #[test]
-    fn many_labels_of_ours_and_long_ones_are_cut_and_still_wrong() {
-        let mut labels: BTreeMap<String, String> =
-            (0..1000).map(|n| (format!("tc.x{n}"), "é".repeat(1 << 12))).collect();
-        labels.insert("tc.".to_owned() + &"k".repeat(1 << 12), String::new());
-        let json = serde_json::json!({ "Id": "c1", "Labels": labels }).to_string();
-        let kept = listed(&json).labels;
-        assert_eq!(kept.len(), MOST_LABELS);
-        for (key, value) in &kept {
-            assert!(key.len() <= MAX_KEY_BYTES + 4, "{}", key.len());
-            assert!(value.len() <= MAX_VALUE_BYTES + 4, "{}", value.len());
+    fn a_container_tells_its_gateways() {
+        // In the form of API 1.41.
+        let web = listed(
+            r#"{"Id":"c1","Names":["/web"],"State":"running","HostConfig":{"NetworkMode":"lan"},
+            "NetworkSettings":{"Networks":{"lan":{"IPAMConfig":null,"Links":null,"Aliases":null,
+            "NetworkID":"n1","EndpointID":"e1","Gateway":"10.9.0.1","IPAddress":"10.9.0.2",
+            "IPPrefixLen":24,"IPv6Gateway":"fd00:9::1","GlobalIPv6Address":"fd00:9::2",
+            "GlobalIPv6PrefixLen":64,"MacAddress":"02:42:0a:09:00:02","DriverOpts":null},
+            "inner":{"NetworkID":"n2","Gateway":"","IPv6Gateway":""}}},"Mounts":[]}"#,
+        );
+        let gateway = |text: &str| ("n1".to_owned(), text.parse().unwrap());
+        assert_eq!(web.gateways, [gateway("10.9.0.1"), gateway("fd00:9::1")]);
+        for settings in ["null", "{}", r#"{"Networks":null}"#, r#"{"Networks":{"x":{}}}"#] {
+            let one = listed(&format!(r#"{{"Id":"c1","NetworkSettings":{settings}}}"#));
+            assert_eq!(one.gateways, [], "{settings}");
         }
-        assert!(crate::labels::parse(&kept).is_err());
-        assert!(cut("é".repeat(4096), MAX_VALUE_BYTES).len() > MAX_VALUE_BYTES);
-        assert_eq!(cut("drop-tcp".to_owned(), MAX_VALUE_BYTES), "drop-tcp");
     }
 }

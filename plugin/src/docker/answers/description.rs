@@ -1,14 +1,18 @@
 //! The description of a container.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ebpf_netns::Pid;
 use serde::Deserialize;
 
 use super::container::is_alive;
+use super::network::address_of;
 
 /// What Docker writes for a time that never was.
 const NEVER: &str = "0001-01-01T00:00:00Z";
+/// How many name servers are kept of a container. The C library asks the first three.
+const MOST_NAMESERVERS: usize = 16;
 
 /// A container as it was described.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -19,6 +23,8 @@ pub(in crate::docker) struct Description {
     pub(in crate::docker) sandbox_key: Option<PathBuf>,
     pub(in crate::docker) pid: Option<Pid>,
     pub(in crate::docker) started_at: Option<String>,
+    /// The name servers that it was given itself.
+    pub(in crate::docker) nameservers: Vec<IpAddr>,
 }
 
 #[derive(Deserialize)]
@@ -27,6 +33,13 @@ struct Inspection {
     id: String,
     state: Option<State>,
     network_settings: Option<NetworkSettings>,
+    host_config: Option<HostConfig>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct HostConfig {
+    dns: Option<Vec<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -44,11 +57,15 @@ struct NetworkSettings {
 }
 
 impl From<Inspection> for Description {
-    fn from(Inspection { id, state, network_settings }: Inspection) -> Self {
+    fn from(inspection: Inspection) -> Self {
+        let Inspection { id, state, network_settings, host_config } = inspection;
         let State { status, pid, started_at } = state.unwrap_or_default();
         let sandbox_key = network_settings.and_then(|settings| settings.sandbox_key);
+        let nameservers = host_config.unwrap_or_default().dns.unwrap_or_default();
+        let nameservers = nameservers.iter().filter_map(|text| address_of(text));
         Self {
             id,
+            nameservers: nameservers.take(MOST_NAMESERVERS).collect(),
             alive: status.as_deref().is_some_and(is_alive),
             sandbox_key: sandbox_key.filter(|key| !key.is_empty()).map(PathBuf::from),
             pid: pid.and_then(|pid| Pid::try_from(pid).ok()),
@@ -80,5 +97,25 @@ mod tests {
             assert_eq!((one.pid, one.sandbox_key, one.started_at), (None, None, None), "{json}");
             assert!(!one.alive, "{json}");
         }
+    }
+
+    #[test]
+    fn name_servers_of_its_own_are_read() {
+        for (json, expected) in [
+            (
+                r#"{"Id":"c1","HostConfig":{"Dns":["10.0.0.2","x","fd00::2"]}}"#,
+                vec!["10.0.0.2", "fd00::2"],
+            ),
+            (r#"{"Id":"c1","HostConfig":{"Dns":[],"DnsOptions":[]}}"#, vec![]),
+            (r#"{"Id":"c1","HostConfig":{"Dns":null}}"#, vec![]),
+            (r#"{"Id":"c1","HostConfig":null}"#, vec![]),
+        ] {
+            let one: Description = serde_json::from_str(json).unwrap();
+            let found: Vec<_> = one.nameservers.iter().map(IpAddr::to_string).collect();
+            assert_eq!(found, expected, "{json}");
+        }
+        let many = serde_json::json!({ "Id": "c1", "HostConfig": { "Dns": vec!["::1"; 1000] } });
+        let one: Description = serde_json::from_value(many).unwrap();
+        assert_eq!(one.nameservers.len(), MOST_NAMESERVERS);
     }
 }

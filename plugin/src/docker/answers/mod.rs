@@ -5,6 +5,7 @@
 
 mod container;
 mod description;
+mod labels;
 mod network;
 
 use serde::Deserialize;

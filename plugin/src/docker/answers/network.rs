@@ -1,9 +1,13 @@
 //! A network of Docker's.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ebpf_netns::MacAddress;
 use serde::Deserialize;
+
+use crate::facts::NetworkKind;
+use crate::rules::AddressRange;
 
 /// How much of a network's id is in the name of a bridge that nobody named.
 const BRIDGE_ID: usize = 12;
@@ -18,6 +22,40 @@ pub(in crate::docker) struct Network {
     driver: Option<String>,
     options: Option<NetworkOptions>,
     containers: Option<BTreeMap<String, Attached>>,
+    #[serde(rename = "IPAM")]
+    ipam: Option<Ipam>,
+}
+
+/// How addresses are given out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Ipam {
+    config: Option<Vec<Pool>>,
+}
+
+/// Addresses of one version.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "PoolText")]
+pub(in crate::docker) struct Pool {
+    pub(in crate::docker) subnet: Option<AddressRange>,
+    /// Docker leaves it out where somebody chose the subnet and not the gateway.
+    pub(in crate::docker) gateway: Option<IpAddr>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct PoolText {
+    subnet: Option<String>,
+    gateway: Option<String>,
+}
+
+impl From<PoolText> for Pool {
+    fn from(PoolText { subnet, gateway }: PoolText) -> Self {
+        Self {
+            subnet: subnet.as_deref().and_then(subnet_of),
+            gateway: gateway.as_deref().and_then(address_of),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -28,12 +66,34 @@ struct NetworkOptions {
 
 /// An endpoint on a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "AttachedText")]
 pub(in crate::docker) struct Attached {
     /// Another one after each start of a container.
-    #[serde(rename = "EndpointID", default)]
     pub(in crate::docker) endpoint: String,
-    #[serde(rename = "MacAddress", default)]
-    mac: String,
+    /// The hardware address that Docker gave it.
+    pub(in crate::docker) mac: Option<MacAddress>,
+    /// The IP addresses that Docker gave it.
+    pub(in crate::docker) addresses: Vec<IpAddr>,
+}
+
+#[derive(Deserialize)]
+struct AttachedText {
+    #[serde(rename = "EndpointID")]
+    endpoint: Option<String>,
+    #[serde(rename = "MacAddress")]
+    mac: Option<String>,
+    #[serde(rename = "IPv4Address")]
+    v4: Option<String>,
+    #[serde(rename = "IPv6Address")]
+    v6: Option<String>,
+}
+
+impl From<AttachedText> for Attached {
+    fn from(AttachedText { endpoint, mac, v4, v6 }: AttachedText) -> Self {
+        let addresses = [v4, v6].iter().flatten().filter_map(|text| address_of(text)).collect();
+        let mac = mac.and_then(|text| text.parse().ok());
+        Self { endpoint: endpoint.unwrap_or_default(), mac, addresses }
+    }
 }
 
 impl Network {
@@ -45,6 +105,20 @@ impl Network {
         let named = self.options.as_ref().and_then(|options| options.bridge.clone());
         let named = named.filter(|name| !name.is_empty());
         named.or_else(|| Some(format!("br-{}", self.id.get(..BRIDGE_ID)?)))
+    }
+
+    /// What it is made of.
+    pub(in crate::docker) fn kind(&self) -> NetworkKind {
+        match (self.bridge(), self.driver.as_deref()) {
+            (Some(bridge), _) => NetworkKind::Bridge(bridge),
+            (None, Some("overlay")) => NetworkKind::Overlay,
+            (None, _) => NetworkKind::Other,
+        }
+    }
+
+    /// The addresses that are given out on it.
+    pub(in crate::docker) fn pools(&self) -> impl Iterator<Item = &Pool> {
+        self.ipam.iter().flat_map(|ipam| &ipam.config).flatten()
     }
 
     /// Whether containers on it may have interfaces.
@@ -65,11 +139,15 @@ impl Network {
     }
 }
 
-impl Attached {
-    /// The address that Docker gave it.
-    pub(in crate::docker) fn mac(&self) -> Option<MacAddress> {
-        self.mac.parse().ok()
-    }
+/// An address, which Docker writes with and without the length of its network's prefix.
+pub(super) fn address_of(text: &str) -> Option<IpAddr> {
+    let address = text.split_once('/').map_or(text, |(address, _prefix)| address);
+    address.parse().ok().filter(|address: &IpAddr| !address.is_unspecified())
+}
+
+fn subnet_of(text: &str) -> Option<AddressRange> {
+    let (address, prefix) = text.split_once('/')?;
+    AddressRange::network(address.parse().ok()?, prefix.parse().ok()?)
 }
 
 #[cfg(test)]
@@ -85,8 +163,7 @@ mod tests {
             "ep-e2":{"EndpointID":"e2","MacAddress":"02:42:ac:11:00:03"},"c3":{"MacAddress":""}}}"#,
         );
         assert_eq!(bridge.bridge().as_deref(), Some("br-0123456789ab"));
-        let on: Vec<_> =
-            bridge.attached().map(|(owner, one)| (owner.as_str(), one.mac())).collect();
+        let on: Vec<_> = bridge.attached().map(|(owner, one)| (owner.as_str(), one.mac)).collect();
         assert_eq!(on, [("c1", "02:42:ac:11:00:02".parse().ok()), ("c3", None)]);
         let named = network(
             r#"{"Id":"0","Driver":"bridge","Options":{"com.docker.network.bridge.name":"docker0"}}"#,
@@ -100,5 +177,62 @@ mod tests {
             assert_eq!(network(json).bridge(), None, "{json}");
         }
         assert!(!network(r#"{"Id":"0","Driver":"host"}"#).has_interfaces());
+    }
+
+    #[test]
+    fn networks_tell_their_addresses_however_docker_writes_them() {
+        let read = |json: &str| serde_json::from_str::<Network>(json).unwrap();
+        // In the form of API 1.41. Somebody chose the last subnet, and no gateway for it.
+        let network = read(
+            r#"{"Name":"shop_back","Id":"0123456789abcdef","Created":"2026-01-02T03:04:05Z","Scope":
+            "local","Driver":"bridge","EnableIPv6":true,"IPAM":{"Driver":"default","Options":null,
+            "Config":[{"Subnet":"172.18.0.0/16","IPRange":"","Gateway":"172.18.0.1"},
+            {"Subnet":"fd00:18::/64","Gateway":"fd00:18::1/64"},{"Subnet":"10.9.0.0/24"}]},
+            "Containers":{"c1":{"Name":"shop-db-1","EndpointID":"e1","MacAddress":"02:42:ac:12:00:02",
+            "IPv4Address":"172.18.0.2/16","IPv6Address":"fd00:18::2/64"},
+            "c2":{"EndpointID":"e2","MacAddress":"","IPv4Address":"","IPv6Address":""}}}"#,
+        );
+        let shown: Vec<_> = network
+            .pools()
+            .map(|pool| (pool.subnet.unwrap().to_string(), pool.gateway.map(|ip| ip.to_string())))
+            .collect();
+        let pool =
+            |subnet: &str, gateway: Option<&str>| (subnet.to_owned(), gateway.map(str::to_owned));
+        let expected = [
+            pool("172.18.0.0/16", Some("172.18.0.1")),
+            pool("fd00:18::/64", Some("fd00:18::1")),
+            pool("10.9.0.0/24", None),
+        ];
+        assert_eq!(shown, expected);
+        let addresses = |id| network.endpoint_of(id).unwrap().addresses.clone();
+        let expected: [IpAddr; 2] = ["172.18.0.2".parse().unwrap(), "fd00:18::2".parse().unwrap()];
+        assert_eq!(addresses("c1"), expected);
+        assert!(addresses("c2").is_empty());
+        for json in [
+            r#"{"Id":"0"}"#,
+            r#"{"Id":"0","IPAM":null}"#,
+            r#"{"Id":"0","IPAM":{"Driver":"null","Config":null}}"#,
+            r#"{"Id":"0","IPAM":{"Config":[]}}"#,
+        ] {
+            assert_eq!(read(json).pools().count(), 0, "{json}");
+        }
+        for json in [
+            r#"{"Id":"0","IPAM":{"Config":[{}]}}"#,
+            r#"{"Id":"0","IPAM":{"Config":[{"Subnet":"","Gateway":"0.0.0.0"}]}}"#,
+            r#"{"Id":"0","IPAM":{"Config":[{"Subnet":"10.0.0.0/33","Gateway":"host"}]}}"#,
+        ] {
+            assert_eq!(read(json).pools().collect::<Vec<_>>(), [&Pool::default()], "{json}");
+        }
+    }
+
+    #[test]
+    fn networks_are_of_a_kind() {
+        let kind = |driver: &str| {
+            let json = format!(r#"{{"Id":"0123456789abcdef","Driver":"{driver}"}}"#);
+            serde_json::from_str::<Network>(&json).unwrap().kind()
+        };
+        assert_eq!(kind("bridge"), NetworkKind::Bridge("br-0123456789ab".to_owned()));
+        assert_eq!(kind("overlay"), NetworkKind::Overlay);
+        assert_eq!(kind("macvlan"), NetworkKind::Other);
     }
 }
