@@ -132,4 +132,6 @@ pub struct Nameservers {
     /// Those of the host, in the file that Docker reads them from, also ones that only the host can
     /// reach. `None` while that file cannot be read.
     pub of_host: Option<Vec<IpAddr>>,
+    /// Those that were the host's before, since the daemon was started: who runs since then has them.
+    pub earlier: Vec<IpAddr>,
 }

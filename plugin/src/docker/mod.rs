@@ -1,4 +1,4 @@
-//! The Docker source: tells the engine which containers there are. It only ever asks.
+//! The Docker source: tells the engine which containers and networks there are. It only ever asks.
 //!
 //! Events are hints to look again, and their contents are not believed: Docker drops events for
 //! slow readers, and a user's label may overwrite an attribute. The list is the truth. A container
@@ -29,9 +29,10 @@ use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use self::outage::Outage;
-use self::session::End;
+use self::session::{Around, End};
 use crate::event::{DockerNews, Event};
 use crate::look::Look;
+use crate::nameservers::Known;
 
 /// Watches a Docker engine for ever, whatever it does. `look` asks for another look at once.
 ///
@@ -39,9 +40,11 @@ use crate::look::Look;
 pub async fn watch(endpoint: Endpoint, look: Arc<Look>, engine: mpsc::Sender<Event>) {
     let mut outage = Outage::default();
     let mut stalls: u64 = 0;
+    let mut nameservers = Known::default();
     loop {
         let began = Instant::now();
-        match session::run(&endpoint, &look, &engine).await {
+        let around = Around { look: &look, engine: &engine, nameservers: &mut nameservers };
+        match session::run(&endpoint, around).await {
             End::Unheard => return,
             End::Silent => {
                 stalls += 1;

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use ebpf_netns::docker::Endpoint;
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::debug;
 
@@ -21,6 +22,7 @@ use crate::error::chain;
 use crate::event::{DockerNews, Event};
 use crate::facts::Snapshot;
 use crate::look::Look;
+use crate::nameservers::{Files, Known};
 
 /// How often everything is looked at again, whatever the events say.
 const RECONCILE: Duration = Duration::from_secs(30);
@@ -50,8 +52,15 @@ impl From<AskError> for End {
     }
 }
 
+/// What is there before a connection, and after it.
+pub(super) struct Around<'a> {
+    pub(super) look: &'a Look,
+    pub(super) engine: &'a mpsc::Sender<Event>,
+    pub(super) nameservers: &'a mut Known,
+}
+
 /// Connects, and tells what there is and what changes; returns when that ends.
-pub(super) async fn run(endpoint: &Endpoint, look: &Look, engine: &mpsc::Sender<Event>) -> End {
+pub(super) async fn run(endpoint: &Endpoint, around: Around<'_>) -> End {
     let client = Arc::new(Client::new(endpoint.clone()));
     // Subscribing comes before listing; what happened since this instant is told again.
     let since = SystemTime::now();
@@ -61,8 +70,7 @@ pub(super) async fn run(endpoint: &Endpoint, look: &Look, engine: &mpsc::Sender<
     };
     let (sender, hints) = mpsc::channel(HINTS);
     let observer = Observer {
-        look,
-        engine,
+        around,
         version: Some(version),
         book: Book::default(),
         inspections: Inspections::new(Arc::clone(&client)),
@@ -110,8 +118,7 @@ async fn forward(mut stream: Stream, hints: mpsc::Sender<Hint>) -> End {
 /// Looks, and tells what it sees.
 struct Observer<'a> {
     client: Arc<Client>,
-    look: &'a Look,
-    engine: &'a mpsc::Sender<Event>,
+    around: Around<'a>,
     /// Docker's version, until it was told.
     version: Option<String>,
     book: Book,
@@ -180,11 +187,11 @@ impl Observer<'_> {
     async fn next(&mut self, tick: &mut Interval, due: Option<Instant>) -> Cause {
         let silent = self.silence.deadline();
         let retry = self.inspections.is_idle()
-            && !self.book.to_describe(self.look.wants_everyone()).is_empty();
+            && !self.book.to_describe(self.around.look.wants_everyone()).is_empty();
         let at = |when: Option<Instant>| sleep_until(when.unwrap_or_else(Instant::now));
         tokio::select! {
             biased;
-            () = self.look.wait() => Cause::Look,
+            () = self.around.look.wait() => Cause::Look,
             () = at(due), if due.is_some() => Cause::Look,
             hint = self.hints.recv() => Cause::Hint(hint),
             Some((id, answer)) = self.inspections.next() => Cause::Answer(id, answer),
@@ -210,11 +217,16 @@ impl Observer<'_> {
     /// wait until those who run are described.
     async fn look_again(&mut self) -> Result<(), End> {
         self.take_hints();
-        let as_of = self.look.asked();
+        let as_of = self.around.look.asked();
         let known = self.book.networks();
         let gathering = gather(&self.client, &known, self.book.strangers());
         let slow = |_elapsed| End::Lost("Docker does not finish its answers".to_owned());
-        let gathered = timeout(LOOK, gathering).await.map_err(slow)??;
+        let reading = spawn_blocking(|| Files::of_system().read());
+        let (gathered, nameservers) = tokio::join!(timeout(LOOK, gathering), reading);
+        let gathered = gathered.map_err(slow)??;
+        if let Ok(nameservers) = nameservers {
+            self.around.nameservers.take(nameservers);
+        }
         let first = self.told.is_none();
         if self.book.take(gathered, as_of) && !first {
             self.silence.changed(Instant::now());
@@ -226,7 +238,7 @@ impl Observer<'_> {
 
     /// Asks for the descriptions that are missing.
     fn describe(&mut self) {
-        self.inspections.want(self.book.to_describe(self.look.wants_everyone()));
+        self.inspections.want(self.book.to_describe(self.around.look.wants_everyone()));
         self.begin_inspections();
     }
 
@@ -250,14 +262,15 @@ impl Observer<'_> {
 
     /// Tells the engine what is known, if that is news.
     async fn tell(&mut self) -> Result<(), End> {
-        let snapshot = self.book.snapshot();
+        let nameservers = self.around.nameservers.nameservers.clone();
+        let snapshot = Snapshot { nameservers, ..self.book.snapshot() };
         if self.told.as_ref() == Some(&snapshot) {
             return Ok(());
         }
         let connected = self.version.take().map(DockerNews::Connected);
         let news = [connected, Some(DockerNews::Seen(snapshot.clone()))];
         for news in news.into_iter().flatten() {
-            self.engine.send(Event::Docker(news)).await.map_err(|_closed| End::Unheard)?;
+            self.around.engine.send(Event::Docker(news)).await.map_err(|_closed| End::Unheard)?;
         }
         self.told = Some(snapshot);
         Ok(())

@@ -31,13 +31,14 @@ pub use self::landlock::{Landlock, Reach};
 pub use self::limits::{come_first, come_in_turn};
 pub use self::seccomp::Unlisted;
 use crate::error::chain;
+use crate::nameservers::Files;
 
 /// Where `ebpf-netns link` writes down what the daemon sweeps.
 pub const RUN: &str = "/run/ebpf-netns";
 /// What the operator writes.
 pub const CONFIGURATION: &str = "/etc/ebpf-netns";
 
-/// What is read besides: start times of processes, the kernel's types and processors.
+/// What is read besides, and besides name servers: start times of processes, the kernel's types and processors.
 const READ: [&str; 4] = ["/proc", "/sys/kernel/btf", "/sys/devices/system/cpu", CONFIGURATION];
 /// Read to look up the name of a host, where Docker is reached over TCP.
 const NAMES: [&str; 5] =
@@ -76,6 +77,7 @@ impl Settings {
         let Paths { pins, state, control_socket, docker_exec_root, config } = *paths;
         let own = [Some(pins), Some(state), Some(Path::new(RUN)), control_socket.parent()];
         let mut read: Vec<PathBuf> = READ.map(PathBuf::from).into();
+        read.extend(Files::of_system().reach());
         read.push(config.to_owned());
         let tcp_port = match docker {
             Endpoint::Unix(_) => None,
