@@ -21,6 +21,8 @@ pub enum Operation {
     Link(Ifindex),
     /// Get one of another namespace's links.
     LinkIn(Nsid, Ifindex),
+    /// Dump our own namespace's addresses.
+    Addresses,
     /// Dump another namespace's addresses.
     AddressesIn(Nsid),
     /// Dump the filters of one of our own links.
@@ -49,6 +51,7 @@ impl fmt::Display for Operation {
             Self::SetFilter(index) => write!(f, "set a filter of link {index}"),
             Self::RemoveFilter(index) => write!(f, "remove a filter of link {index}"),
             Self::RemoveClsact(index) => write!(f, "remove the clsact qdisc of link {index}"),
+            Self::Addresses => f.write_str("list addresses"),
             Self::AddressesIn(nsid) => write!(f, "list addresses of namespace id {nsid}"),
         }
     }

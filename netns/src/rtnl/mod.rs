@@ -194,18 +194,35 @@ impl Rtnl {
         self.get_link(Operation::LinkIn(nsid, index), Some(nsid), index)
     }
 
+    /// The addresses of our own namespace's links, each with its prefix length.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses, or the list kept changing.
+    pub fn addresses(&self) -> Result<Vec<(Ifindex, IpAddr, u8)>, RtnlError> {
+        self.dump_addresses(Operation::Addresses, None)
+    }
+
     /// The addresses of another namespace's links, each with its prefix length.
     ///
     /// # Errors
     ///
     /// When the kernel refuses, or the list kept changing.
     pub fn addresses_in(&self, nsid: Nsid) -> Result<Vec<(Ifindex, IpAddr, u8)>, RtnlError> {
-        let operation = Operation::AddressesIn(nsid);
+        self.dump_addresses(Operation::AddressesIn(nsid), Some(nsid))
+    }
+
+    fn dump_addresses(
+        &self,
+        operation: Operation,
+        target: Option<Nsid>,
+    ) -> Result<Vec<(Ifindex, IpAddr, u8)>, RtnlError> {
         let mut addresses = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut message = AddressMessage::default();
             message.header.family = family;
-            message.attributes.push(AddressAttribute::TargetNetNsId(nsid.get()));
+            let attribute = target.map(|nsid| AddressAttribute::TargetNetNsId(nsid.get()));
+            message.attributes.extend(attribute);
             let request = RouteNetlinkMessage::GetAddress(message);
             let replies = self.dump(operation, &request)?;
             for payload in replies {
@@ -215,7 +232,7 @@ impl Rtnl {
                 if address.family != u8::from(family) {
                     continue;
                 }
-                if address.target != Some(nsid) {
+                if address.target != target {
                     return Err(RtnlError::WrongNamespace { operation });
                 }
                 addresses.extend(address.entry);
@@ -345,6 +362,16 @@ mod tests {
         let loopback = links.iter().find(|link| link.kind == LinkKind::Loopback).unwrap();
         assert_eq!(loopback.index.get(), 1);
         assert_eq!(rtnl.link(loopback.index).unwrap().as_ref(), Some(loopback));
+    }
+
+    #[test]
+    fn own_addresses_are_those_of_own_links() {
+        let rtnl = Rtnl::open().unwrap();
+        let links = rtnl.links().unwrap();
+        let addresses = rtnl.addresses().unwrap();
+        let loopback = links.iter().find(|link| link.kind == LinkKind::Loopback).unwrap();
+        let has_own = addresses.contains(&(loopback.index, IpAddr::from([127, 0, 0, 1]), 8));
+        assert!(has_own || !loopback.up, "{addresses:?}");
     }
 
     #[test]
