@@ -16,6 +16,7 @@ pub mod labels;
 mod links;
 mod log;
 pub mod look;
+pub mod names;
 mod nameservers;
 pub mod plan;
 pub mod policy;
