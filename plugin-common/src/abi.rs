@@ -4,6 +4,7 @@
 //! network byte order. No struct here has implicit padding, and none is defined a second time
 //! elsewhere.
 
+use crate::connection::flow::WAYS;
 use crate::presets::Presets;
 use crate::verdict::Reason;
 
@@ -20,6 +21,30 @@ pub const EGRESS_PROGRAM: &str = "ebpf_netns_out";
 /// Name of the TC program for what a container receives: TC egress of the host-side veth.
 pub const INGRESS_PROGRAM: &str = "ebpf_netns_in";
 
+/// Name of the array of [`RuleImage`]s.
+pub const IMAGES_MAP: &str = "IMAGES";
+/// Name of the array of [`Block`]s.
+pub const BLOCKS_MAP: &str = "BLOCKS";
+/// Name of the array of leaves: numbers of blocks (`u32`).
+pub const LEAVES_MAP: &str = "LEAVES";
+/// Name of the array of [`FlowBucket`]s.
+pub const FLOWS_MAP: &str = "FLOWS";
+/// Name of the array whose one entry is the [`FlowSecret`].
+pub const SECRET_MAP: &str = "SECRET";
+/// Name of the array of [`Counter`]s of rules.
+pub const HITS_MAP: &str = "HITS";
+
+/// Entries of [`IMAGES_MAP`].
+pub const MAX_IMAGES: usize = 4096;
+/// Entries of [`BLOCKS_MAP`].
+pub const MAX_BLOCKS: usize = 65_536;
+/// Entries of [`LEAVES_MAP`].
+pub const MAX_LEAVES: usize = 262_144;
+/// Entries of [`HITS_MAP`].
+pub const MAX_HITS: usize = 65_536;
+/// Entries of [`FLOWS_MAP`].
+pub const MAX_BUCKETS: usize = 65_536;
+
 /// The policy of one host-side veth: value of [`POLICY_MAP`].
 ///
 /// Directions are the container's. An interface that a program is attached to and that has no
@@ -33,9 +58,11 @@ pub struct InterfacePolicy {
     pub egress: Presets,
     /// Applied by TC to what the container receives.
     pub ingress: Presets,
+    /// The number of the [`RuleImage`] that TC applies too; 0 for none.
+    pub rules: u32,
 }
 
-const _: () = assert!(size_of::<InterfacePolicy>() == 12);
+const _: () = assert!(size_of::<InterfacePolicy>() == 16);
 
 impl InterfacePolicy {
     /// What the programs assume of an interface that has no entry: nothing passes.
@@ -43,8 +70,133 @@ impl InterfacePolicy {
         xdp: Presets::UNASSIGNED,
         egress: Presets::UNASSIGNED,
         ingress: Presets::UNASSIGNED,
+        rules: 0,
     };
 }
+
+/// A node of a search, or a set of rules: see [`crate::rules`]. All blocks are alike, and what one
+/// is follows from how it was come to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Block(pub [u64; 8]);
+
+const _: () = assert!(size_of::<Block>() == 64);
+
+/// A search for the set of rules that match a value.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Search {
+    /// The block of the tree's root; the levels follow, each as long as it can be.
+    pub root: u32,
+    /// Levels of the tree; 0 where all values are alike.
+    pub depth: u32,
+    /// The first leaf.
+    pub leaves: u32,
+}
+
+/// The rules of one direction.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RuleTable {
+    /// Words of a set that are in use; 0 for no rules, which let everything pass.
+    pub words: u32,
+    /// Bit `n` is set where word `n` is the last of a layer.
+    pub layer_ends: u32,
+    /// Bit `n` is set where word `n` belongs to a layer that counts and does not drop.
+    pub audited: u32,
+    /// The counter of the first rule, in [`HITS_MAP`].
+    pub counters: u32,
+    /// For addresses of IPv4, as a number.
+    pub v4: Search,
+    /// For addresses of IPv6, as a number.
+    pub v6: Search,
+    /// For services: [`crate::rules::service`].
+    pub service: Search,
+    /// The block with the rules that deny.
+    pub deny: u32,
+    /// The block with the rules that report.
+    pub log: u32,
+    /// Nothing.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<RuleTable>() == 64);
+
+/// What a container has been given: nothing else is its own.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its addresses of IPv4 in network byte order; 0 where there are fewer.
+    pub v4: [u32; 4],
+    /// Its addresses of IPv6, the link-local one too; 0 where there are fewer.
+    pub v6: [[u8; 16]; 4],
+    /// Its MAC address.
+    pub mac: [u8; 6],
+    /// Whether the sender of packets is checked.
+    pub checked: u16,
+}
+
+const _: () = assert!(size_of::<Endpoint>() == 88);
+
+/// The rules of one interface: value of [`IMAGES_MAP`]. It is written whole before a policy names
+/// it, and not changed while one does.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RuleImage {
+    /// For connections that the container begins.
+    pub egress: RuleTable,
+    /// For connections to the container.
+    pub ingress: RuleTable,
+    /// What is the container's.
+    pub endpoint: Endpoint,
+    /// Its first bucket in [`FLOWS_MAP`].
+    pub flows: u32,
+    /// The number of its buckets, a power of two, less one.
+    pub flows_mask: u32,
+    /// Which of its policies this is; of it, the bits of [`crate::connection::flow::EPOCH`] count.
+    pub epoch: u32,
+    /// What of the other maps is this image's, for the next daemon.
+    pub extent: Extent,
+}
+
+const _: () = assert!(size_of::<RuleImage>() == 256);
+
+/// Entries of maps, each from one on.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// The first of [`BLOCKS_MAP`].
+    pub first_block: u32,
+    /// How many.
+    pub blocks: u32,
+    /// The first of [`LEAVES_MAP`].
+    pub first_leaf: u32,
+    /// How many.
+    pub leaves: u32,
+    /// The first of [`HITS_MAP`].
+    pub first_counter: u32,
+    /// How many.
+    pub counters: u32,
+    /// Nothing.
+    pub reserved: u32,
+}
+
+/// Connections with the same lower bits of their fingerprints: value of [`FLOWS_MAP`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowBucket {
+    /// 0 where there is none.
+    pub fingerprints: [u64; WAYS],
+    /// [`crate::connection::flow::FlowState`].
+    pub states: [u64; WAYS],
+}
+
+const _: () = assert!(size_of::<FlowBucket>() == 128);
+
+/// What fingerprints of connections are made with: random, and known to nobody.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowSecret(pub [u64; 24]);
 
 /// Which program judged a packet.
 #[repr(u32)]
@@ -206,10 +358,24 @@ impl PacketRecord {
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{InterfacePolicy, InterfaceStats, StatsKey};
+    use super::{
+        Block, Counter, FlowBucket, FlowSecret, InterfacePolicy, InterfaceStats, RuleImage,
+        StatsKey,
+    };
 
-    // SAFETY: `repr(C)` of three `repr(transparent)` words: every bit pattern is a value.
+    // SAFETY: `repr(C)` of four words: no padding, every bit pattern is a value.
     unsafe impl aya::Pod for InterfacePolicy {}
+    // SAFETY: words alone.
+    unsafe impl aya::Pod for Block {}
+    // SAFETY: two words.
+    unsafe impl aya::Pod for Counter {}
+    // SAFETY: words alone.
+    unsafe impl aya::Pod for FlowBucket {}
+    // SAFETY: words alone.
+    unsafe impl aya::Pod for FlowSecret {}
+    // SAFETY: `repr(C)` of words, and of bytes that fill them: no padding, every bit pattern is a
+    // value.
+    unsafe impl aya::Pod for RuleImage {}
     // SAFETY: `repr(C)` of two `u32`: no padding, every bit pattern is a value.
     unsafe impl aya::Pod for StatsKey {}
     // SAFETY: `repr(C)` of `u64` alone: no padding, every bit pattern is a value.

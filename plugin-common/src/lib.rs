@@ -4,6 +4,7 @@
 //! The parser and the verdict run unchanged in the kernel and on the host, where the tests are.
 //! Nothing of them allocates, panics or loops without a bound, and nothing knows of maps or hooks.
 #![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![expect(
     clippy::inline_always,
     reason = "BPF has no calls that pass a frame or return a packet: all of it is one function"
@@ -13,10 +14,14 @@
 extern crate std;
 
 pub mod abi;
+mod compiler;
+pub mod connection;
 #[cfg(any(test, feature = "frames"))]
 pub mod frames;
+pub mod identity;
 #[cfg(test)]
 mod oracle;
 pub mod packet;
 pub mod presets;
+pub mod rules;
 pub mod verdict;

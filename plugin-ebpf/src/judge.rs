@@ -12,9 +12,9 @@ use crate::packet::{AtXdp, TcFrame};
 
 /// To the next program of the chain: `TCX_NEXT`, which clsact calls `TC_ACT_UNSPEC`. `TC_ACT_OK`
 /// would end the chain and skip other people's programs.
-const TC_NEXT: i32 = -1;
+pub(crate) const TC_NEXT: i32 = -1;
 /// `TC_ACT_SHOT`.
-const TC_DROP: i32 = 2;
+pub(crate) const TC_DROP: i32 = 2;
 
 /// Judges a frame at XDP.
 #[inline(always)]
@@ -53,13 +53,36 @@ fn judge<F: Frame>(
     let packet = if presets.needs_frame() { parse(frame) } else { Packet::EMPTY };
     let reason = verdict(presets, &packet);
     let length = frame.wire_len();
-    if let Some(stats) = maps::stats(StatsKey { ifindex, observer: observer as u32 }) {
-        stats.count(reason, segments, length);
-        if presets.contains(Presets::LOG) {
-            stats.report(&record(&packet, ifindex, observer, reason, length));
-        }
+    ebpf_netns_count(ifindex, observer as u32, reason as u32, segments, length);
+    if presets.contains(Presets::LOG) {
+        report(&packet, ifindex, observer, reason, length);
     }
     reason
+}
+
+/// Writes a record of a packet, unless there are too many.
+#[inline(always)]
+pub(crate) fn report(
+    packet: &Packet,
+    ifindex: u32,
+    observer: Observer,
+    reason: Reason,
+    length: u32,
+) {
+    if let Some(stats) = maps::stats(StatsKey { ifindex, observer: observer as u32 }) {
+        stats.report(&record(packet, ifindex, observer, reason, length));
+    }
+}
+
+// Declared by `object`: see `maps::count`.
+unsafe extern "C" {
+    pub(crate) safe fn ebpf_netns_count(
+        ifindex: u32,
+        observer: u32,
+        reason: u32,
+        packets: u32,
+        bytes: u32,
+    ) -> u32;
 }
 
 #[inline(always)]

@@ -5,14 +5,17 @@
 //! `ip link` or `tc`. They share what is here: the frames of the two hooks ([`packet`]), the maps
 //! ([`maps`]) and the judge ([`judge`]). What is decided is decided in `plugin_common`.
 #![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![expect(
     clippy::inline_always,
     reason = "BPF has no calls that pass a frame: each program is one function"
 )]
 
+pub mod clock;
 pub mod judge;
 pub mod maps;
 pub mod packet;
+pub mod rules;
 mod verifier;
 
 #[doc(hidden)]
@@ -26,10 +29,23 @@ fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// Declares the licence of the object, which the kernel reads.
+/// Declares what every object has: the licence, which the kernel reads, and the function that
+/// counts.
 #[macro_export]
-macro_rules! license {
+macro_rules! object {
     () => {
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn ebpf_netns_count(
+            ifindex: u32,
+            observer: u32,
+            reason: u32,
+            packets: u32,
+            bytes: u32,
+        ) -> u32 {
+            $crate::maps::count(ifindex, observer, reason, packets, bytes)
+        }
+
         #[unsafe(link_section = "license")]
         #[unsafe(no_mangle)]
         static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
@@ -37,12 +53,12 @@ macro_rules! license {
 }
 
 /// Declares the three programs of the object that the daemon loads, which read a frame at XDP as
-/// `$frame` does. Each looks up the policy of the interface it runs on; an interface without one
-/// is closed.
+/// `$frame` does and the time as `$clock` does. Each looks up the policy of the interface it runs
+/// on; an interface without one is closed.
 #[macro_export]
 macro_rules! policy {
-    ($frame:ident) => {
-        $crate::license!();
+    ($frame:ident, $clock:ident) => {
+        $crate::object!();
 
         /// XDP on the host-side veth: what the container sends.
         #[$crate::aya_ebpf::macros::xdp]
@@ -57,7 +73,11 @@ macro_rules! policy {
         #[inline(always)]
         fn ebpf_netns_out(ctx: $crate::aya_ebpf::programs::TcContext) -> i32 {
             let policy = $crate::maps::policy($crate::packet::TcFrame(&ctx).ifindex());
-            $crate::judge::tc(&ctx, $crate::plugin_common::abi::Observer::Egress, policy.egress)
+            let observer = $crate::plugin_common::abi::Observer::Egress;
+            if policy.rules == 0 {
+                return ebpf_netns_presets(ctx.skb.skb, observer as u32, policy.egress.bits());
+            }
+            $crate::rules::tc::<$crate::clock::$clock>(&ctx, observer, policy.egress, policy.rules)
         }
 
         /// TC egress of the host-side veth: what the container receives.
@@ -65,7 +85,83 @@ macro_rules! policy {
         #[inline(always)]
         fn ebpf_netns_in(ctx: $crate::aya_ebpf::programs::TcContext) -> i32 {
             let policy = $crate::maps::policy($crate::packet::TcFrame(&ctx).ifindex());
-            $crate::judge::tc(&ctx, $crate::plugin_common::abi::Observer::Ingress, policy.ingress)
+            let observer = $crate::plugin_common::abi::Observer::Ingress;
+            if policy.rules == 0 {
+                return ebpf_netns_presets(ctx.skb.skb, observer as u32, policy.ingress.bits());
+            }
+            $crate::rules::tc::<$crate::clock::$clock>(&ctx, observer, policy.ingress, policy.rules)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn ebpf_netns_presets(
+            skb: *mut $crate::aya_ebpf::bindings::__sk_buff,
+            observer: u32,
+            presets: u32,
+        ) -> i32 {
+            $crate::rules::parts::presets(skb, observer, presets)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn ebpf_netns_read(skb: *mut $crate::aya_ebpf::bindings::__sk_buff) -> u32 {
+            $crate::rules::parts::read(skb)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn ebpf_netns_standing(
+            skb: *mut $crate::aya_ebpf::bindings::__sk_buff,
+            rules: u32,
+            direction: u32,
+        ) -> u32 {
+            $crate::rules::parts::standing(skb, rules, direction)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn ebpf_netns_tell(
+            skb: *mut $crate::aya_ebpf::bindings::__sk_buff,
+            of: u32,
+            direction: u32,
+        ) -> u64 {
+            $crate::rules::parts::tell(skb, of, direction)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn ebpf_netns_touch(bucket: u32, fingerprint: u64, said: u32, now: u32) -> u64 {
+            $crate::rules::parts::touch(bucket, fingerprint, said, now)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn ebpf_netns_find(bucket: u32, fingerprint: u64, now: u32) -> u64 {
+            $crate::rules::parts::find(bucket, fingerprint, now)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn ebpf_netns_keep(bucket: u32, fingerprint: u64, state: u64, now: u32) -> u32 {
+            $crate::rules::parts::keep(bucket, fingerprint, state, now)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn ebpf_netns_forget(bucket: u32, fingerprint: u64) -> u32 {
+            $crate::rules::parts::forget(bucket, fingerprint)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn ebpf_netns_ask_egress(rules: u32, direction: u32) -> u64 {
+            $crate::rules::parts::ask::<true>(rules, direction)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn ebpf_netns_ask_ingress(rules: u32, direction: u32) -> u64 {
+            $crate::rules::parts::ask::<false>(rules, direction)
         }
     };
 }
@@ -78,7 +174,7 @@ macro_rules! policy {
 #[macro_export]
 macro_rules! preset {
     ($frame:ident, $xdp:ident, $tc:ident, $presets:expr) => {
-        $crate::license!();
+        $crate::object!();
 
         /// Applies the preset to what the interface receives.
         #[$crate::aya_ebpf::macros::xdp]

@@ -93,6 +93,14 @@ fn split(presets: Presets, audit: bool) -> (Presets, Presets) {
     (presets.without(audited), audited)
 }
 
+impl Rules {
+    /// Whether packets have to be judged by more than presets.
+    #[must_use]
+    pub fn needs_rules(&self) -> bool {
+        self.has_rules() || self.audited != Audited::default()
+    }
+}
+
 impl Demand {
     /// Whether there is nothing to enforce.
     #[must_use]

@@ -214,7 +214,7 @@ fn what_is_attached_outlives_the_daemon_and_the_next_one_takes_it_over() -> Resu
 fn what_is_pinned_of_an_interface_that_is_gone_is_removed() -> Result<()> {
     on_stage("what_is_pinned_of_an_interface_that_is_gone_is_removed", |stage| {
         stage.attach(Hook::Xdp, Attachment::XdpGeneric)??;
-        let links = Path::new(DEFAULT_DIRECTORY).join("v1/links");
+        let links = Path::new(DEFAULT_DIRECTORY).join("v2/links");
         ensure!(links.read_dir()?.count() == 1, "the link is pinned");
         stage.restart()?;
         ip("link del host0")?;
@@ -230,7 +230,7 @@ fn links_of_an_older_layout_hold_until_they_are_replaced() -> Result<()> {
         stage.attach(Hook::Xdp, Attachment::XdpGeneric)??;
         let shown = stage.shown()?;
         let root = Path::new(DEFAULT_DIRECTORY);
-        fs::rename(root.join("v1"), root.join("v0"))?;
+        fs::rename(root.join("v2"), root.join("v1"))?;
         stage.restart()?;
         let link = stage.link()?;
         let found = stage.kernel.inherit(&[&link])?;
@@ -239,7 +239,7 @@ fn links_of_an_older_layout_hold_until_they_are_replaced() -> Result<()> {
         ensure!(stage.shown()? == shown, "it stays attached meanwhile");
         stage.attach(Hook::Xdp, Attachment::XdpGeneric)??;
         ensure!(stage.shown()? == shown, "{:?} instead of {shown:?}", stage.shown()?);
-        ensure!(!root.join("v0").exists(), "nothing is left of the older layout");
+        ensure!(!root.join("v1").exists(), "nothing is left of the older layout");
         Ok(())
     })
 }
@@ -251,11 +251,11 @@ fn a_newer_layout_is_left_alone() -> Result<()> {
         let shown = stage.shown()?;
         let root = Path::new(DEFAULT_DIRECTORY);
         stage.stop()?;
-        fs::rename(root.join("v1"), root.join("v9"))?;
+        fs::rename(root.join("v2"), root.join("v9"))?;
         let error = Pins::open(root).err().context("refused")?;
         ensure!(error.to_string().contains("newer version"), "{error}");
         ensure!(stage.shown()? == shown, "it stays enforced");
-        fs::rename(root.join("v9"), root.join("v1"))?;
+        fs::rename(root.join("v9"), root.join("v2"))?;
         Ok(())
     })
 }
@@ -302,7 +302,7 @@ fn f32_what_others_take_off_is_noticed() -> Result<()> {
         let audit = |stage: &mut Stage| stage.kernel.audit(stage.veth, &standing);
         ensure!(audit(stage)? == Damage::default(), "all is well");
         let pin = Path::new(DEFAULT_DIRECTORY)
-            .join("v1/links")
+            .join("v2/links")
             .join(format!("{}-xdp-generic", stage.veth));
         fs::remove_file(&pin)?;
         ensure!(audit(stage)? == Damage { repinned: 1, ..Damage::default() }, "the pin is back");
@@ -314,15 +314,15 @@ fn f32_what_others_take_off_is_noticed() -> Result<()> {
         let gone = audit(stage)?.gone;
         ensure!(gone.contains(&filter), "the filter went with the qdisc: {gone:?}");
         let key = stage.veth.get().to_ne_bytes().map(|byte| byte.to_string());
-        let map = Path::new(DEFAULT_DIRECTORY).join("v1/maps/POLICY");
+        let map = Path::new(DEFAULT_DIRECTORY).join("v2/maps/POLICY");
         let mut delete = Command::new("bpftool");
         command::stdout_of(
             delete.args(["map", "delete", "pinned"]).arg(&map).arg("key").args(key),
         )?;
         ensure!(audit(stage)?.policy, "the entry is gone");
         ensure!(stage.kernel.audit_pins()? == 0, "no map or program is missing");
-        fs::remove_dir_all(Path::new(DEFAULT_DIRECTORY).join("v1"))?;
-        ensure!(stage.kernel.audit_pins()? == 6 && map.exists(), "three maps, three programs");
+        fs::remove_dir_all(Path::new(DEFAULT_DIRECTORY).join("v2"))?;
+        ensure!(stage.kernel.audit_pins()? == 12 && map.exists(), "nine maps, three programs");
         Ok(())
     })
 }
@@ -337,13 +337,13 @@ fn a_link_that_cannot_be_pinned_again_stays_attached() -> Result<()> {
             ways: [link].into(),
             ..Standing::default()
         };
-        let links = Path::new(DEFAULT_DIRECTORY).join("v1/links");
+        let links = Path::new(DEFAULT_DIRECTORY).join("v2/links");
         fs::remove_dir_all(&links)?;
         symlink("/run", &links)?;
         for _ in 0..2 {
             let refusal = stage.kernel.audit(stage.veth, &standing).err().context("refused")?;
             let text = refusal.to_string();
-            ensure!(text.contains("v1/links is not a directory: remove it"), "{text}");
+            ensure!(text.contains("v2/links is not a directory: remove it"), "{text}");
             ensure!(stage.link()?.xdp.is_some(), "it was detached");
         }
         fs::remove_file(&links)?;

@@ -53,6 +53,12 @@ pub struct Ipv4 {
     pub total_len: Option<u16>,
     /// Flags and fragment offset: see [`MORE_FRAGMENTS`].
     pub fragment: u16,
+    /// What the fragments of a datagram have in common.
+    pub identification: u16,
+    /// Who sends it.
+    pub source: [u8; 4],
+    /// Whom it is for.
+    pub destination: [u8; 4],
     /// Options, of a length that is a multiple of 4.
     pub options: Vec<u8>,
 }
@@ -64,23 +70,34 @@ impl Ipv4 {
     /// A header of 20 bytes, of a packet that is not a fragment.
     #[must_use]
     pub fn new(protocol: u8) -> Self {
-        Self { protocol, version: 4, ihl: None, total_len: None, fragment: 0, options: Vec::new() }
+        Self {
+            protocol,
+            version: 4,
+            ihl: None,
+            total_len: None,
+            fragment: 0,
+            identification: 7,
+            source: SOURCE_V4,
+            destination: DESTINATION_V4,
+            options: Vec::new(),
+        }
     }
 
     /// The packet.
     #[must_use]
     pub fn packet(&self, payload: &[u8]) -> Vec<u8> {
-        let Self { protocol, version, ihl, total_len, fragment, ref options } = *self;
+        let Self { protocol, version, ihl, total_len, fragment, .. } = *self;
+        let Self { identification, source, destination, ref options, .. } = *self;
         let header_len = 20 + options.len();
         let ihl = ihl.unwrap_or(low_byte(header_len / 4));
         let total_len = total_len.unwrap_or(low_word(header_len + payload.len()));
         let mut packet = Vec::from([version << 4 | ihl & 0x0f, 0]);
         packet.extend(total_len.to_be_bytes());
-        packet.extend([0, 7]);
+        packet.extend(identification.to_be_bytes());
         packet.extend(fragment.to_be_bytes());
         packet.extend([64, protocol, 0, 0]);
-        packet.extend(SOURCE_V4);
-        packet.extend(DESTINATION_V4);
+        packet.extend(source);
+        packet.extend(destination);
         packet.extend(options);
         packet.extend(payload);
         packet
@@ -104,6 +121,10 @@ pub struct Ipv6 {
     pub payload_len: Option<u16>,
     /// The hop limit.
     pub hop_limit: u8,
+    /// Who sends it.
+    pub source: [u8; 16],
+    /// Whom it is for.
+    pub destination: [u8; 16],
     /// The extension headers.
     pub extensions: Vec<Extension>,
 }
@@ -112,7 +133,15 @@ impl Ipv6 {
     /// A header without extensions, and with the hop limit that neighbour discovery needs.
     #[must_use]
     pub fn new(upper: u8) -> Self {
-        Self { upper, version: 6, payload_len: None, hop_limit: 255, extensions: Vec::new() }
+        Self {
+            upper,
+            version: 6,
+            payload_len: None,
+            hop_limit: 255,
+            source: SOURCE_V6,
+            destination: DESTINATION_V6,
+            extensions: Vec::new(),
+        }
     }
 
     /// A header with these extensions.
@@ -124,14 +153,15 @@ impl Ipv6 {
     /// The packet.
     #[must_use]
     pub fn packet(&self, payload: &[u8]) -> Vec<u8> {
-        let Self { upper, version, payload_len, hop_limit, ref extensions } = *self;
+        let Self { upper, version, payload_len, hop_limit, .. } = *self;
+        let Self { source, destination, ref extensions, .. } = *self;
         let (first, mut body) = chain(extensions, upper);
         body.extend(payload);
         let mut packet = Vec::from([version << 4, 0, 0, 0]);
         packet.extend(payload_len.unwrap_or(low_word(body.len())).to_be_bytes());
         packet.extend([first, hop_limit]);
-        packet.extend(SOURCE_V6);
-        packet.extend(DESTINATION_V6);
+        packet.extend(source);
+        packet.extend(destination);
         packet.extend(body);
         packet
     }

@@ -1,10 +1,12 @@
 //! Frames for tests, on the host and in the kernel: how to put one together ([`build`]), the
-//! samples with what they are ([`corpus()`]), and seeded mutations of them ([`Mutator`]).
+//! samples with what they are ([`corpus()`]), and seeded mutations of them ([`Mutator`]); and the
+//! datapath of one interface in memory ([`memory`]).
 //!
 //! Nothing here may ask the parser what a frame is: the samples are what it is tested against.
 
 pub mod build;
 mod corpus;
+pub mod memory;
 mod mutate;
 
 use std::string::String;

@@ -14,7 +14,7 @@ const TELLING: [u8; 24] = [
 const TYPES: [u16; 10] =
     [0x0800, 0x86dd, 0x0806, 0x8100, 0x88a8, 0x9100, 0x8847, 0x8864, 0x0040, 0x0600];
 
-/// An endless source of mutated frames.
+/// An endless source of mutated frames, and of numbers.
 #[derive(Clone, Debug)]
 pub struct Mutator {
     state: u64,
@@ -38,7 +38,8 @@ impl Mutator {
         frame
     }
 
-    fn change(&mut self, frame: &mut Vec<u8>) {
+    /// Changes a frame at one place.
+    pub fn change(&mut self, frame: &mut Vec<u8>) {
         let position = self.position(frame.len());
         match self.below(8) {
             0 => {
@@ -81,22 +82,23 @@ impl Mutator {
     }
 
     fn byte(&mut self) -> u8 {
-        let [byte, ..] = self.next().to_be_bytes();
+        let [byte, ..] = self.number().to_be_bytes();
         byte
     }
 
-    fn one_of<T: Copy>(&mut self, values: &[T]) -> Option<T> {
+    /// One of these; `None` if there are none.
+    pub fn one_of<T: Copy>(&mut self, values: &[T]) -> Option<T> {
         values.get(self.below(values.len())).copied()
     }
 
     /// A number below the bound; 0 if there is none.
-    fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         let bound = u64::try_from(bound).unwrap_or(u64::MAX).max(1);
-        usize::try_from((self.next() >> 16) % bound).unwrap_or_default()
+        usize::try_from((self.number() >> 16) % bound).unwrap_or_default()
     }
 
-    /// [xorshift64*](https://www.jstatsoft.org/article/view/v008i14).
-    fn next(&mut self) -> u64 {
+    /// Any number ([xorshift64*](https://www.jstatsoft.org/article/view/v008i14)).
+    pub fn number(&mut self) -> u64 {
         self.state ^= self.state >> 12;
         self.state ^= self.state << 25;
         self.state ^= self.state >> 27;

@@ -28,8 +28,22 @@ pub mod protocol {
     pub const AUTHENTICATION: u8 = 51;
     /// ICMP for IPv6.
     pub const ICMPV6: u8 = 58;
+    /// SCTP.
+    pub const SCTP: u8 = 132;
     /// IPv6 destination options.
     pub const DESTINATION_OPTIONS: u8 = 60;
+}
+
+/// Flags of TCP ([RFC 9293](https://www.rfc-editor.org/rfc/rfc9293#section-3.1)).
+pub mod tcp_flag {
+    /// No more data from the sender.
+    pub const FIN: u8 = 0x01;
+    /// The first packet of a connection, in each direction.
+    pub const SYN: u8 = 0x02;
+    /// The connection is given up.
+    pub const RST: u8 = 0x04;
+    /// The acknowledgement field counts.
+    pub const ACK: u8 = 0x10;
 }
 
 /// `EtherType`s that the parser knows.
@@ -129,10 +143,19 @@ pub struct Packet {
     pub source: [u8; 16],
     /// Destination address, as `source`.
     pub destination: [u8; 16],
-    /// Source port of TCP and UDP; the type of ICMP; else 0.
+    /// Source port of TCP, UDP and SCTP; the type of ICMP; else 0.
     pub source_port: u16,
-    /// Destination port of TCP and UDP; the code of ICMP; else 0.
+    /// Destination port of TCP, UDP and SCTP; the code of ICMP; else 0.
     pub destination_port: u16,
+    /// The flags of TCP ([`tcp_flag`]); else 0.
+    pub tcp_flags: u8,
+    /// Offset in bytes of what all fragments of a datagram have in common beside addresses and
+    /// protocol: two bytes in IPv4, four in IPv6; 0 where it is no fragment.
+    pub identification: u32,
+    /// Offset in bytes of what follows the IP headers, or the `EtherType` where it is not IP.
+    pub payload: u32,
+    /// Offset at which the IP packet ends by its own word.
+    pub end: u32,
 }
 
 impl Packet {
@@ -148,6 +171,10 @@ impl Packet {
         destination: [0; 16],
         source_port: 0,
         destination_port: 0,
+        tcp_flags: 0,
+        identification: 0,
+        payload: 0,
+        end: 0,
     };
 }
 
@@ -163,13 +190,21 @@ struct Position {
 #[must_use]
 pub fn parse<F: Frame>(frame: &F) -> Packet {
     let mut packet = Packet::EMPTY;
-    packet.unreadable = read(frame, &mut packet).err();
+    parse_into(frame, &mut packet);
     packet
+}
+
+/// As [`parse`], into a place that holds some packet.
+#[inline(always)]
+pub fn parse_into<F: Frame>(frame: &F, packet: &mut Packet) {
+    *packet = Packet::EMPTY;
+    packet.unreadable = read(frame, packet).err();
 }
 
 #[inline(always)]
 fn read<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Unreadable> {
     let offset = ethernet(frame, packet)?;
+    packet.payload = offset;
     match packet.ethertype {
         ethertype::IPV4 => ipv4(frame, offset, packet),
         ethertype::IPV6 => ipv6(frame, offset, packet),
@@ -225,6 +260,9 @@ fn ipv4<F: Frame>(frame: &F, start: u32, packet: &mut Packet) -> Result<(), Unre
     } else {
         Fragment::Whole
     };
+    if !matches!(packet.fragment, Fragment::Whole) {
+        packet.identification = start + 4;
+    }
     upper_layers(frame, at, protocol, packet)
 }
 
@@ -357,6 +395,7 @@ fn extension<F: Frame>(frame: &F, walk: &mut Walk, packet: &mut Packet) -> Resul
             return Err(Unreadable::Malformed);
         }
         packet.fragment = ipv6_fragment(be16([offset_high, offset_low]));
+        packet.identification = walk.at.offset + 4;
     }
     walk.at.offset += extension_len(number, length);
     if walk.at.offset > walk.at.end {
@@ -406,19 +445,27 @@ const fn ipv6_fragment(field: u16) -> Fragment {
 /// a first fragment, which otherwise could move its flags into the second (RFC 1858).
 #[inline(always)]
 fn transport<F: Frame>(frame: &F, at: Position, packet: &mut Packet) -> Result<(), Unreadable> {
+    packet.payload = at.offset;
+    packet.end = at.end;
     if matches!(packet.fragment, Fragment::Later) {
         return Ok(());
     }
     let smallest = match packet.protocol {
         protocol::TCP => 20,
         protocol::UDP | protocol::ICMP | protocol::ICMPV6 => 8,
+        protocol::SCTP => 12,
         _ => return Ok(()),
     };
     if at.end - at.offset < smallest {
         return Err(Unreadable::Truncated);
     }
     let [b0, b1, b2, b3] = load_within(frame, at)?;
-    if packet.protocol == protocol::TCP || packet.protocol == protocol::UDP {
+    if packet.protocol == protocol::TCP {
+        let flags = Position { offset: at.offset + 12, end: at.end };
+        let [_, flags, ..] = load_within(frame, flags)?;
+        packet.tcp_flags = flags;
+    }
+    if matches!(packet.protocol, protocol::TCP | protocol::UDP | protocol::SCTP) {
         packet.source_port = be16([b0, b1]);
         packet.destination_port = be16([b2, b3]);
     } else {

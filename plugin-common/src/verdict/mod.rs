@@ -30,11 +30,29 @@ pub enum Reason {
     Closed = 8,
     /// Dropped because the interface has no policy (yet).
     NoPolicy = 9,
+    /// Dropped by a rule.
+    Denied = 10,
+    /// Dropped because no rule allows it.
+    NoRule = 11,
+    /// Dropped because the sender's MAC address is not the container's.
+    SpoofedMac = 12,
+    /// Dropped because the sender's IP address is not the container's.
+    SpoofedAddress = 13,
+    /// Dropped because it claims another's address, by ARP or by neighbour discovery.
+    SpoofedNeighbour = 14,
+    /// Dropped because only routers send it.
+    RogueRouter = 15,
+    /// Dropped because only DHCP servers send it.
+    RogueServer = 16,
+    /// Dropped because it is a part of a datagram of which no first part was let through.
+    LoneFragment = 17,
+    /// Dropped because the table has no room for its connection.
+    FlowTableFull = 18,
 }
 
 impl Reason {
     /// How many reasons there are.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 19;
 
     /// Every reason, in the order of the counters.
     pub const ALL: [Self; Self::COUNT] = [
@@ -48,6 +66,15 @@ impl Reason {
         Self::UnknownEthertype,
         Self::Closed,
         Self::NoPolicy,
+        Self::Denied,
+        Self::NoRule,
+        Self::SpoofedMac,
+        Self::SpoofedAddress,
+        Self::SpoofedNeighbour,
+        Self::RogueRouter,
+        Self::RogueServer,
+        Self::LoneFragment,
+        Self::FlowTableFull,
     ];
 
     /// Whether the packet goes on.
@@ -71,6 +98,15 @@ impl Reason {
             Self::UnknownEthertype => "unknown-ethertype",
             Self::Closed => "closed",
             Self::NoPolicy => "no-policy",
+            Self::Denied => "denied",
+            Self::NoRule => "no-rule",
+            Self::SpoofedMac => "spoofed-mac",
+            Self::SpoofedAddress => "spoofed-address",
+            Self::SpoofedNeighbour => "spoofed-neighbour",
+            Self::RogueRouter => "rogue-router",
+            Self::RogueServer => "rogue-dhcp-server",
+            Self::LoneFragment => "lone-fragment",
+            Self::FlowTableFull => "flow-table-full",
         }
     }
 }

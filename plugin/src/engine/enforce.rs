@@ -9,6 +9,7 @@ use super::world::Wanted;
 use crate::error::chain;
 use crate::kernel::Refusal;
 use crate::plan::{Choice, GUARD, Outcome, Standing, Step, Target, TcFlavour, Way, choose, steps};
+use crate::policy::Demand;
 use crate::records::Progress;
 
 /// More often than this nothing can be refused for one interface: each way is tried once.
@@ -88,14 +89,22 @@ impl Engine {
         budget: &mut Budget,
     ) -> Option<Reached> {
         const DONE: Option<Reached> = Some(Reached::End { changed: false });
+        let demand = self.with_rules(ifindex, wanted);
         let known = self.world.enforced.entry(ifindex).or_default();
-        let choice = choose(&wanted.demand, self.tc, &known.refusals);
+        let mut choice = choose(&demand, self.tc, &known.refusals);
+        if let Err(reason) = self.name_rules(ifindex, &mut choice) {
+            let known = self.world.enforced.entry(ifindex).or_default();
+            choice = choose(&Demand::Close(reason), self.tc, &known.refusals);
+        }
+        let known = self.world.enforced.entry(ifindex).or_default();
         let settled = known.choice.as_ref() == Some(&choice);
         if !settled {
             let owner = Some(wanted.owner.clone());
             self.record(ifindex, Progress::Pending, owner);
         }
-        match self.approach(ifindex, &choice.target, None, budget) {
+        let reached = self.approach(ifindex, &choice.target, None, budget);
+        self.give_up_rules(ifindex);
+        match reached {
             Ok(Reached::End { changed: false }) if settled => return DONE,
             Ok(Reached::End { changed }) => {
                 let astray = self.world.is_astray(ifindex);

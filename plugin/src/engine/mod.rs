@@ -15,6 +15,7 @@ mod packets;
 mod quarantine;
 mod repair;
 mod report;
+mod rules;
 mod start_gate;
 mod strict;
 mod world;
@@ -234,6 +235,7 @@ impl Engine {
             DockerNews::Unreachable(reason) => self.world.docker = Some(Err(reason)),
             DockerNews::Seen(snapshot) => {
                 self.start_gate.seen(&snapshot);
+                self.learn_names(&snapshot);
                 self.world.set_seen(snapshot);
                 self.exempt_foreign_ports();
             }

@@ -9,6 +9,7 @@ use ebpf_netns::{Ifindex, Link, LinkKind, Nsid};
 
 use super::config::{Judged, judge};
 use super::newcomers::{Bystanders, Newcomers};
+use super::rules::{self, Names};
 use crate::config::Config;
 use crate::facts::{ContainerFacts, Life, Snapshot};
 use crate::plan::{Choice, Refusals, Standing};
@@ -32,6 +33,8 @@ pub(super) struct World {
     pub newcomers: Newcomers,
     /// What Docker said of those who have no policy.
     pub bystanders: Bystanders,
+    /// Who is called what.
+    pub names: Names,
 }
 
 /// A container that has a policy.
@@ -91,6 +94,7 @@ pub(super) struct Enforced {
     /// Refusals that were told, so that each is told once.
     pub told: Refusals,
     pub choice: Option<Choice>,
+    pub rules: rules::Standing,
 }
 
 /// What is demanded of one host-side veth.

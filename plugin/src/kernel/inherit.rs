@@ -52,6 +52,9 @@ impl Kernel {
         for (index, standing) in &mut found {
             standing.policy = self.policy.get(&index.get(), 0).ok();
             standing.inherited.clone_from(&standing.ways);
+            if let Some(policy) = standing.policy.filter(|policy| policy.rules != 0) {
+                self.rules.inherit(*index, policy.rules);
+            }
         }
         self.forget_all_but(&found);
         self.pins.remove_old_layouts()?;

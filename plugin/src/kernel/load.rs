@@ -7,7 +7,8 @@ use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use ebpf_netns::RtnlError;
 use plugin_common::abi::{
-    EGRESS_PROGRAM, EVENTS_MAP, INGRESS_PROGRAM, POLICY_MAP, STATS_MAP, XDP_PROGRAM,
+    BLOCKS_MAP, EGRESS_PROGRAM, EVENTS_MAP, FLOWS_MAP, HITS_MAP, IMAGES_MAP, INGRESS_PROGRAM,
+    LEAVES_MAP, POLICY_MAP, SECRET_MAP, STATS_MAP, XDP_PROGRAM,
 };
 use serde::{Deserialize, Serialize};
 
@@ -65,7 +66,10 @@ pub fn probe() {
     aya::features();
 }
 
-pub(super) const MAPS: [&str; 3] = [POLICY_MAP, STATS_MAP, EVENTS_MAP];
+pub(super) const MAPS: [&str; 9] = [
+    POLICY_MAP, STATS_MAP, EVENTS_MAP, IMAGES_MAP, BLOCKS_MAP, LEAVES_MAP, FLOWS_MAP, SECRET_MAP,
+    HITS_MAP,
+];
 
 /// Loads the object. Its programs are new with every start; its maps are those that are pinned, so
 /// that what an earlier daemon attached and what this one attaches share them.

@@ -12,8 +12,10 @@ mod inherit;
 mod load;
 mod object;
 mod pins;
+mod pool;
 mod query;
 mod refusal;
+mod rules;
 mod stats;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +35,7 @@ pub use self::load::{LoadError, ProgramIdentity, probe};
 pub use self::pins::{DEFAULT_DIRECTORY, Pins, PinsError};
 pub use self::query::{AttachedProgram, attached};
 pub use self::refusal::Refusal;
+pub use self::rules::{Hits, InterfaceRules};
 pub use self::stats::{Count, Traffic};
 use crate::plan::{Hook, Step, Way};
 
@@ -42,6 +45,7 @@ pub struct Kernel {
     ebpf: Ebpf,
     policy: HashMap<MapData, u32, InterfacePolicy>,
     stats: PerCpuHashMap<MapData, StatsKey, InterfaceStats>,
+    rules: rules::RuleStore,
     /// Every map once more, to pin it again with.
     maps: Vec<(&'static str, MapData)>,
     attached: BTreeMap<(Ifindex, Way), attach::Attached>,
@@ -62,7 +66,9 @@ impl Kernel {
         let policy = load::take(&mut ebpf, POLICY_MAP)?;
         let stats = load::take(&mut ebpf, STATS_MAP)?;
         let events = PacketEvents::new(load::take(&mut ebpf, EVENTS_MAP)?);
+        let rules = rules::RuleStore::new(&mut ebpf)?;
         let kernel = Self {
+            rules,
             maps: load::pinned_maps(&pins)?,
             pins,
             ebpf,
@@ -126,6 +132,30 @@ impl Kernel {
         Ok(())
     }
 
+    /// Writes rules that no policy names yet; returns the number to name them by.
+    ///
+    /// # Errors
+    ///
+    /// When there is no room, or the kernel refuses.
+    pub fn write_rules(
+        &mut self,
+        ifindex: Ifindex,
+        rules: &InterfaceRules,
+    ) -> Result<u32, Refusal> {
+        self.rules.write(ifindex, rules)
+    }
+
+    /// Gives back rules that no policy names any more.
+    pub fn give_up_rules(&mut self, number: u32) {
+        self.rules.give_up(number);
+    }
+
+    /// What a rule decided over, by the number of the rules and its counter among them.
+    #[must_use]
+    pub fn hits(&self, number: u32, counter: u32) -> Hits {
+        self.rules.hits(number, counter)
+    }
+
     /// Removes the clsact qdisc that was added to an interface, once no filter is left on it:
     /// neither ours nor anybody else's.
     fn remove_own_qdisc(&mut self, ifindex: Ifindex) -> Result<(), Refusal> {
@@ -155,6 +185,10 @@ impl Kernel {
 
     /// Removes an interface from the maps. What is not there is as good as removed.
     fn forget(&mut self, ifindex: Ifindex) {
+        if let Ok(policy) = self.policy.get(&ifindex.get(), 0) {
+            self.rules.give_up(policy.rules);
+        }
+        self.rules.forget(ifindex);
         self.policy.remove(&ifindex.get()).ok();
         self.forget_all_traffic(ifindex);
     }

@@ -9,7 +9,7 @@ use plugin_common::presets::Presets;
 
 use super::{Attachment, Hook, Refusals, Target, TcFlavour};
 use crate::labels::{XdpMode, XdpPolicy};
-use crate::policy::{Audited, Demand, Rules, add};
+use crate::policy::{Demand, Rules, add};
 
 /// What is to be attached to one interface, and what a user should know about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,10 +37,6 @@ pub enum Outcome {
 const AUTO_IS_GENERIC: &str =
     "xdp.mode auto: generic, since native XDP on a veth turns off its peer's segmentation offload";
 
-/// Closed is what a policy means that cannot be enforced.
-const NO_RULES_YET: &str = "rules (tc.egress, tc.ingress) are not enforced by this version yet";
-const NO_AUDIT_YET: &str = "tc.audit and xdp.audit are not done by this version yet";
-
 /// Chooses what to attach.
 #[must_use]
 pub fn choose(demand: &Demand, tc: TcFlavour, refusals: &Refusals) -> Choice {
@@ -58,7 +54,7 @@ pub fn choose(demand: &Demand, tc: TcFlavour, refusals: &Refusals) -> Choice {
 pub fn quarantine(reason: String, refusals: &Refusals) -> Choice {
     let mut choice = closed(reason, &[Attachment::Clsact, Attachment::Tcx], refusals);
     // Counted apart from what a policy drops.
-    let InterfacePolicy { xdp, egress, ingress } = &mut choice.target.policy;
+    let InterfacePolicy { xdp, egress, ingress, rules: _ } = &mut choice.target.policy;
     for presets in [xdp, egress, ingress] {
         *presets = Presets::UNASSIGNED;
     }
@@ -67,14 +63,12 @@ pub fn quarantine(reason: String, refusals: &Refusals) -> Choice {
 }
 
 fn enforce(rules: &Rules, tc: TcFlavour, refusals: &Refusals) -> Result<Choice, String> {
-    if rules.has_rules() {
-        return Err(NO_RULES_YET.to_owned());
-    }
-    if rules.audited != Audited::default() {
-        return Err(NO_AUDIT_YET.to_owned());
-    }
     let mut choice =
         Choice { target: Target::default(), outcome: Outcome::Enforced, notes: Vec::new() };
+    if rules.needs_rules() {
+        place_rules(rules, tc_ways(tc), refusals, &mut choice)?;
+        return Ok(choice);
+    }
     let mut egress = rules.egress;
     if let Some(xdp) = rules.xdp {
         egress = add(egress, place_xdp(xdp, refusals, &mut choice)?);
@@ -89,6 +83,30 @@ fn enforce(rules: &Rules, tc: TcFlavour, refusals: &Refusals) -> Result<Choice, 
         choice.target.hooks.insert(Hook::Ingress, attachment);
     }
     Ok(choice)
+}
+
+/// Places rules at TC, which sees both directions: a connection is known by what both sides send.
+fn place_rules(
+    rules: &Rules,
+    tc: &[Attachment],
+    refusals: &Refusals,
+    choice: &mut Choice,
+) -> Result<(), String> {
+    let mut egress = rules.egress;
+    if let Some(xdp) = rules.xdp {
+        egress = add(egress, place_xdp(xdp, refusals, choice)?);
+    }
+    for (hook, presets) in [(Hook::Egress, egress), (Hook::Ingress, rules.ingress)] {
+        let attachment = first_left(hook, tc, refusals)?;
+        note_fallback(hook, tc, attachment, refusals, &mut choice.notes);
+        choice.target.hooks.insert(hook, attachment);
+        let place = match hook {
+            Hook::Ingress => &mut choice.target.policy.ingress,
+            Hook::Egress | Hook::Xdp => &mut choice.target.policy.egress,
+        };
+        *place = presets.unwrap_or(Presets::PASS);
+    }
+    Ok(())
 }
 
 /// Places XDP. Returns the presets that TC has to apply in its stead, which `auto` allows.
@@ -303,24 +321,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_enforced_yet_is_closed() {
-        let enforce = |pairs: &[(&str, &str)]| {
-            let labels = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-            let policy = labels::parse(&labels.collect()).unwrap().unwrap();
-            Demand::Enforce(Rules::from(&policy))
-        };
-        let both = [(Hook::Egress, Attachment::Tcx), (Hook::Ingress, Attachment::Tcx)];
-        for (pairs, reason) in [
-            (&[("tc.egress", "allow")][..], NO_RULES_YET),
-            (&[("tc.ingress", "allow"), ("tc.audit", "true")], NO_RULES_YET),
-            (&[("tc.ingress", "allow"), ("xdp.policy", "pass")], NO_RULES_YET),
-            (&[("tc.policy", "drop-tcp"), ("tc.audit", "true")], NO_AUDIT_YET),
-            (&[("xdp.policy", "drop-tcp"), ("xdp.audit", "true")], NO_AUDIT_YET),
+    fn rules_take_both_directions_at_tc() {
+        for pairs in [
+            &[("tc.egress", "allow any")][..],
+            &[("tc.ingress", "allow any"), ("tc.audit", "true")],
+            &[("tc.policy", "drop-tcp"), ("tc.audit", "true")],
+            &[("xdp.policy", "drop-tcp"), ("xdp.audit", "true")],
         ] {
-            let choice = check(&enforce(pairs), &[], &both);
-            assert_eq!(choice.outcome, Outcome::Closed(reason.to_owned()), "{pairs:?}");
-            assert_eq!(choice.target.policy.egress, Presets::CLOSED);
-            assert_eq!(choice.target.policy.ingress, Presets::CLOSED);
+            let owned = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            let policy = labels::parse(&owned.collect()).unwrap().unwrap();
+            let demand = Demand::Enforce(Rules::from(&policy));
+            let choice = choose(&demand, TcFlavour::Auto, &Refusals::new());
+            assert_eq!(choice.outcome, Outcome::Enforced, "{pairs:?}");
+            for hook in [Hook::Egress, Hook::Ingress] {
+                let attachment = choice.target.hooks.get(&hook);
+                assert_eq!(attachment, Some(&Attachment::Tcx), "{pairs:?}");
+            }
         }
     }
 

@@ -139,15 +139,17 @@ impl Plan<'_> {
 
 /// The policy with which the guard alone enforces all that is wanted.
 fn held_by_guard(wanted: &Target) -> InterfacePolicy {
-    let InterfacePolicy { xdp, egress, ingress } = wanted.policy;
-    InterfacePolicy { xdp, egress: egress | xdp, ingress }
+    let InterfacePolicy { xdp, egress, ingress, rules } = wanted.policy;
+    InterfacePolicy { xdp, egress: egress | xdp, ingress, rules }
 }
 
+/// What both drop; of rules, those that are to come.
 fn union(one: InterfacePolicy, other: InterfacePolicy) -> InterfacePolicy {
     InterfacePolicy {
         xdp: one.xdp | other.xdp,
         egress: one.egress | other.egress,
         ingress: one.ingress | other.ingress,
+        rules: other.rules,
     }
 }
 
@@ -164,7 +166,7 @@ mod tests {
     const INGRESS: Way = (Hook::Ingress, Attachment::Tcx);
 
     fn policy(xdp: Presets, egress: Presets) -> InterfacePolicy {
-        InterfacePolicy { xdp, egress, ingress: Presets::PASS }
+        InterfacePolicy { xdp, egress, ingress: Presets::PASS, rules: 0 }
     }
 
     fn target(xdp: Presets, egress: Presets, ways: &[Way]) -> Target {

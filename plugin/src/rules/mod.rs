@@ -23,7 +23,7 @@ mod resolved;
 mod sets;
 mod show;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use self::address::{AddressRange, Span};
 pub use self::error::RuleError;

@@ -218,7 +218,7 @@ fn resolved() -> impl Strategy<Value = ResolvedRule> {
     })
 }
 
-fn probe() -> impl Strategy<Value = Probe> {
+pub(crate) fn probe() -> impl Strategy<Value = Probe> {
     let number = prop_oneof![port(), Just(0), Just(8), Just(128)];
     (address(), protocol(), number).prop_map(|(remote, protocol, number)| Probe {
         remote,
@@ -227,7 +227,7 @@ fn probe() -> impl Strategy<Value = Probe> {
     })
 }
 
-fn layers() -> impl Strategy<Value = Vec<Vec<ResolvedRule>>> {
+pub(crate) fn layers() -> impl Strategy<Value = Vec<Vec<ResolvedRule>>> {
     vec(vec(resolved(), 0..6), 0..4)
 }
 

@@ -24,6 +24,7 @@ mod presets;
 mod privilege;
 mod quarantine;
 mod residue;
+mod rules;
 mod runtime;
 mod scene;
 mod service;

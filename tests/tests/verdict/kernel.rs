@@ -61,7 +61,12 @@ impl Hook {
     fn policy(self, presets: Presets) -> InterfacePolicy {
         let opposite = if presets == Presets::PASS { Presets::DROP_ALL } else { Presets::PASS };
         let at = |hook| if self == hook { presets } else { opposite };
-        InterfacePolicy { xdp: at(Self::Xdp), egress: at(Self::Egress), ingress: at(Self::Ingress) }
+        InterfacePolicy {
+            xdp: at(Self::Xdp),
+            egress: at(Self::Egress),
+            ingress: at(Self::Ingress),
+            rules: 0,
+        }
     }
 
     /// Whether the kernel runs the program on a frame. Of what TC would see, it makes no packet

@@ -53,7 +53,7 @@ fn header_lengths(corpus: &mut Corpus) {
         corpus.add(kind, format!("IPv4 of 40 bytes with ihl {ihl}"), header.frame(&tcp()));
     }
     // All of the largest header, and all but one byte of it, by total length and by the frame's.
-    let header = Ipv4 { options: vec![1; 40], ..Ipv4::new(132) };
+    let header = Ipv4 { options: vec![1; 40], ..Ipv4::new(50) };
     corpus.add(Kind::Other, "IPv4 header of 60 bytes", header.frame(&[]));
     let short = Ipv4 { total_len: Some(59), ..header.clone() };
     corpus.add(MALFORMED, "IPv4 header of 60 bytes in 59", short.frame(&[]));

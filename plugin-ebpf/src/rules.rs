@@ -1,0 +1,255 @@
+//! TC by rules: the parts of a decision, each a function that the verifier looks at by itself.
+//!
+//! A function that is verified by itself (Linux 5.6) takes numbers and the context and returns a
+//! number. What is larger is in memory of this CPU's own: the packet, which is read once. A program
+//! at TC is not interrupted by another of its CPU.
+
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::programs::TcContext;
+use plugin_common::abi::{Block, Observer, RuleImage};
+use plugin_common::connection::flow::{self, FlowState, Said};
+use plugin_common::connection::{self, Context, Decision, NO_RULE, Of};
+use plugin_common::identity::Standing;
+use plugin_common::packet::{Frame as _, Packet, parse_into};
+use plugin_common::presets::Presets;
+use plugin_common::rules::{Ruling, Tables};
+use plugin_common::verdict::{Reason, verdict};
+
+use crate::clock::{Clock, ticks};
+use crate::judge::{self, TC_DROP, TC_NEXT};
+use crate::maps;
+use crate::packet::TcFrame;
+
+/// Judges a frame at TC by presets and rules.
+#[inline(always)]
+#[must_use]
+pub fn tc<C: Clock>(ctx: &TcContext, observer: Observer, presets: Presets, rules: u32) -> i32 {
+    let skb = ctx.skb.skb;
+    let direction = u32::from(matches!(observer, Observer::Egress));
+    ebpf_netns_read(skb);
+    let (Some(packet), Some(image)) = (maps::packet(), maps::image(rules)) else {
+        return TC_DROP;
+    };
+    let frame = TcFrame(ctx);
+    let decision = by_presets_and_rules::<C>(skb, packet, presets, (rules, image), direction);
+    let (segments, length, ifindex) = (frame.segments(), frame.wire_len(), frame.ifindex());
+    if decision.rule != NO_RULE {
+        maps::hit(decision.rule, segments, length);
+    }
+    // The last layer's, if that is audited, is the one that decided too.
+    if decision.audited != NO_RULE && decision.audited != decision.rule {
+        maps::hit(decision.audited, segments, length);
+    }
+    let reason = decision.reason;
+    judge::ebpf_netns_count(ifindex, observer as u32, reason as u32, segments, length);
+    if decision.log || presets.contains(Presets::LOG) {
+        judge::report(packet, ifindex, observer, reason, length);
+    }
+    if decision.reason.passes() { TC_NEXT } else { TC_DROP }
+}
+
+#[inline(always)]
+fn by_presets_and_rules<C: Clock>(
+    skb: *mut __sk_buff,
+    packet: &Packet,
+    presets: Presets,
+    (rules, image): (u32, &RuleImage),
+    direction: u32,
+) -> Decision {
+    let none = |reason| Decision { reason, rule: NO_RULE, audited: NO_RULE, log: false };
+    let reason = verdict(presets, packet);
+    if !reason.passes() {
+        return none(reason);
+    }
+    if let Some(unreadable) = packet.unreadable {
+        return none(Reason::from(unreadable));
+    }
+    let parts = Parts { skb, rules, image, direction, now: ticks(C::now()) };
+    connection::judge(&parts, packet, image.epoch, direction != 0)
+}
+
+/// The parts of a decision, each of them a function of the kernel.
+struct Parts<'a> {
+    skb: *mut __sk_buff,
+    rules: u32,
+    image: &'a RuleImage,
+    /// 1 for what the container sends.
+    direction: u32,
+    now: u32,
+}
+
+impl Context for Parts<'_> {
+    #[inline(always)]
+    fn standing(&self) -> Standing {
+        Standing::from_number(ebpf_netns_standing(self.skb, self.rules, self.direction))
+    }
+
+    #[inline(always)]
+    fn fingerprint(&self, of: Of) -> u64 {
+        ebpf_netns_tell(self.skb, of as u32, self.direction)
+    }
+
+    #[inline(always)]
+    fn touch(&self, fingerprint: u64, said: Said) -> Option<FlowState> {
+        let bucket = connection::bucket(self.image, fingerprint);
+        let said = u32::from(said.protocol) << 16 | u32::from(said.flags) << 8 | self.direction;
+        state(ebpf_netns_touch(bucket, fingerprint, said, self.now))
+    }
+
+    #[inline(always)]
+    fn find(&self, fingerprint: u64) -> Option<FlowState> {
+        state(ebpf_netns_find(connection::bucket(self.image, fingerprint), fingerprint, self.now))
+    }
+
+    #[inline(always)]
+    fn keep(&self, fingerprint: u64, state: FlowState) -> bool {
+        let bucket = connection::bucket(self.image, fingerprint);
+        ebpf_netns_keep(bucket, fingerprint, state.0, self.now) != 0
+    }
+
+    #[inline(always)]
+    fn forget(&self, fingerprint: u64) {
+        ebpf_netns_forget(connection::bucket(self.image, fingerprint), fingerprint);
+    }
+
+    #[inline(always)]
+    fn ruling(&self, egress: bool) -> Ruling {
+        // Each side's table is at a place that is a constant in a function of its own.
+        Ruling::from_number(if egress {
+            ebpf_netns_ask_egress(self.rules, self.direction)
+        } else {
+            ebpf_netns_ask_ingress(self.rules, self.direction)
+        })
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u32 {
+        self.now
+    }
+}
+
+// Declared by `policy`.
+unsafe extern "C" {
+    safe fn ebpf_netns_read(skb: *mut __sk_buff) -> u32;
+    safe fn ebpf_netns_standing(skb: *mut __sk_buff, rules: u32, direction: u32) -> u32;
+    safe fn ebpf_netns_tell(skb: *mut __sk_buff, of: u32, direction: u32) -> u64;
+    safe fn ebpf_netns_touch(bucket: u32, fingerprint: u64, said: u32, now: u32) -> u64;
+    safe fn ebpf_netns_find(bucket: u32, fingerprint: u64, now: u32) -> u64;
+    safe fn ebpf_netns_keep(bucket: u32, fingerprint: u64, state: u64, now: u32) -> u32;
+    safe fn ebpf_netns_forget(bucket: u32, fingerprint: u64) -> u32;
+    safe fn ebpf_netns_ask_egress(rules: u32, direction: u32) -> u64;
+    safe fn ebpf_netns_ask_ingress(rules: u32, direction: u32) -> u64;
+}
+
+/// A state that is there has a bit set.
+#[inline(always)]
+const fn state(number: u64) -> Option<FlowState> {
+    if number == 0 { None } else { Some(FlowState(number)) }
+}
+
+/// The rules' tables.
+struct InMaps;
+
+impl Tables for InMaps {
+    #[inline(always)]
+    fn block(&self, number: u32) -> Option<&Block> {
+        maps::block(number)
+    }
+
+    #[inline(always)]
+    fn leaf(&self, number: u32) -> Option<u32> {
+        maps::leaf(number)
+    }
+}
+
+/// What the functions of the kernel do, which [`policy`](crate::policy) declares: only objects that
+/// the daemon loads are to have them.
+pub mod parts {
+    use super::*;
+
+    /// [`judge::tc`].
+    #[inline(always)]
+    pub fn presets(skb: *mut __sk_buff, observer: u32, presets: u32) -> i32 {
+        let observer =
+            if observer == Observer::Egress as u32 { Observer::Egress } else { Observer::Ingress };
+        judge::tc(&TcContext::new(skb), observer, Presets::from_bits(presets))
+    }
+
+    /// Reads the packet.
+    #[inline(always)]
+    pub fn read(skb: *mut __sk_buff) -> u32 {
+        let ctx = TcContext::new(skb);
+        let Some(packet) = maps::packet_mut() else { return 1 };
+        parse_into(&TcFrame(&ctx), packet);
+        0
+    }
+
+    /// [`connection::standing`].
+    #[inline(always)]
+    pub fn standing(skb: *mut __sk_buff, rules: u32, direction: u32) -> u32 {
+        let ctx = TcContext::new(skb);
+        let (Some(packet), Some(image)) = (maps::packet(), maps::image(rules)) else {
+            return Standing::Refused(Reason::Closed).number();
+        };
+        connection::standing(&TcFrame(&ctx), packet, image, direction != 0).number()
+    }
+
+    /// [`connection::fingerprint`].
+    #[inline(always)]
+    pub fn tell(skb: *mut __sk_buff, of: u32, direction: u32) -> u64 {
+        let ctx = TcContext::new(skb);
+        let (Some(packet), Some(secret)) = (maps::packet(), maps::secret()) else { return 0 };
+        let of = match of {
+            number if number == Of::Packet as u32 => Of::Packet,
+            number if number == Of::Quoted as u32 => Of::Quoted,
+            _ => Of::Datagram,
+        };
+        connection::fingerprint(&TcFrame(&ctx), packet, secret, of, direction != 0)
+    }
+
+    /// [`flow::touch`].
+    #[inline(always)]
+    #[must_use]
+    pub fn touch(bucket: u32, fingerprint: u64, said: u32, now: u32) -> u64 {
+        let Some(bucket) = maps::bucket(bucket) else { return 0 };
+        let packet = Said { protocol: (said >> 16 & 0xff) as u8, flags: (said >> 8 & 0xff) as u8 };
+        flow::touch(&bucket, fingerprint, said & 1 != 0, packet, now).map_or(0, |state| state.0)
+    }
+
+    /// [`flow::find`].
+    #[inline(always)]
+    #[must_use]
+    pub fn find(bucket: u32, fingerprint: u64, now: u32) -> u64 {
+        let Some(bucket) = maps::bucket(bucket) else { return 0 };
+        flow::find(&bucket, fingerprint, now).map_or(0, |state| state.0)
+    }
+
+    /// [`flow::insert`].
+    #[inline(always)]
+    #[must_use]
+    pub fn keep(bucket: u32, fingerprint: u64, state: u64, now: u32) -> u32 {
+        let Some(bucket) = maps::bucket(bucket) else { return 0 };
+        flow::insert(&bucket, fingerprint, FlowState(state), now).into()
+    }
+
+    /// [`flow::remove`].
+    #[inline(always)]
+    #[must_use]
+    pub fn forget(bucket: u32, fingerprint: u64) -> u32 {
+        if let Some(bucket) = maps::bucket(bucket) {
+            flow::remove(&bucket, fingerprint);
+        }
+        0
+    }
+
+    /// [`connection::ruling`].
+    #[inline(always)]
+    #[must_use]
+    pub fn ask<const EGRESS: bool>(rules: u32, direction: u32) -> u64 {
+        let (Some(packet), Some(image)) = (maps::packet(), maps::image(rules)) else {
+            return Ruling::BROKEN.number();
+        };
+        let table = if EGRESS { &image.egress } else { &image.ingress };
+        connection::ruling(&InMaps, packet, table, EGRESS, direction != 0).number()
+    }
+}

@@ -1,0 +1,226 @@
+//! Rules of one interface: names in them become addresses as they are right now, and the result is
+//! compiled, written, and named by the interface's policy.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ebpf_netns::{Ifindex, MacAddress};
+use plugin_common::abi;
+use tracing::warn;
+
+use super::Engine;
+use super::world::Wanted;
+use crate::datapath::{self, Program};
+use crate::error::chain;
+use crate::facts::Endpoint;
+use crate::kernel::InterfaceRules;
+use crate::names::{Directory, HostAddresses};
+use crate::plan::Choice;
+use crate::policy::{Demand, Layer, Rules};
+use crate::rules::{self, Direction};
+
+/// The rules of one interface, as they stand.
+#[derive(Default)]
+pub(super) struct Standing {
+    /// What they were made from: the demand, and the state of the names.
+    made_from: Option<(Rules, u64)>,
+    compiled: Option<Compiled>,
+    /// Every number under which rules of this interface are in the maps.
+    written: Vec<u32>,
+}
+
+/// Rules, compiled.
+#[derive(Clone)]
+pub(super) struct Compiled {
+    pub rules: InterfaceRules,
+    /// The number under which they are in the maps.
+    pub number: Option<u32>,
+    /// Rules with a name of which not everything is known yet, by what they say.
+    pub waiting: Vec<String>,
+}
+
+/// Who is called what right now; a number that is another whenever that changes.
+#[derive(Default)]
+pub(super) struct Names {
+    pub directory: Directory,
+    pub generation: u64,
+}
+
+impl Engine {
+    /// Takes what Docker and the kernel call whom.
+    pub(super) fn learn_names(&mut self, snapshot: &crate::facts::Snapshot) {
+        let host = match self.host_addresses() {
+            Ok(host) => host,
+            Err(error) => {
+                warn!(error = chain(&error), "the host's addresses cannot be listed");
+                return;
+            }
+        };
+        let directory = Directory::new(snapshot, &host);
+        if directory != self.world.names.directory {
+            self.world.names.directory = directory;
+            self.world.names.generation += 1;
+        }
+    }
+
+    fn host_addresses(&self) -> Result<HostAddresses, ebpf_netns::RtnlError> {
+        let names: BTreeMap<Ifindex, String> =
+            self.rtnl.links()?.into_iter().map(|link| (link.index, link.name)).collect();
+        let mut host = HostAddresses::new();
+        for (index, address, _prefix) in self.rtnl.addresses()? {
+            if let Some(name) = names.get(&index) {
+                host.entry(name.clone()).or_default().push(address);
+            }
+        }
+        Ok(host)
+    }
+
+    /// The demand on an interface, with its rules compiled: those that cannot be become the reason
+    /// why nothing passes.
+    pub(super) fn with_rules(&mut self, ifindex: Ifindex, wanted: &Wanted) -> Demand {
+        let Demand::Enforce(demanded) = &wanted.demand else { return wanted.demand.clone() };
+        let generation = self.world.names.generation;
+        let known = self.world.enforced.entry(ifindex).or_default();
+        if !demanded.needs_rules() {
+            known.rules.made_from = None;
+            known.rules.compiled = None;
+            return wanted.demand.clone();
+        }
+        let made_from = (demanded.clone(), generation);
+        if known.rules.made_from.as_ref() == Some(&made_from) {
+            return wanted.demand.clone();
+        }
+        let compiled = match self.compile(demanded, wanted) {
+            Ok(compiled) => compiled,
+            Err(reason) => return Demand::Close(reason),
+        };
+        let known = self.world.enforced.entry(ifindex).or_default();
+        known.rules.made_from = Some(made_from);
+        // The same rules stay where they are.
+        let number = known
+            .rules
+            .compiled
+            .as_ref()
+            .filter(|before| before.rules == compiled.rules)
+            .and_then(|before| before.number);
+        known.rules.compiled = Some(Compiled { number, ..compiled });
+        wanted.demand.clone()
+    }
+
+    fn compile(&self, demanded: &Rules, wanted: &Wanted) -> Result<Compiled, String> {
+        let viewpoint = self.world.names.directory.as_seen_by(&wanted.owner.id);
+        let mut waiting = Vec::new();
+        let mut expansions = Vec::new();
+        let mut direction = |direction, layers: &[Layer], audited| -> Result<_, String> {
+            let lists = layers.iter().map(|layer| &*layer.rules);
+            let expansion = rules::expand(direction, lists, &viewpoint);
+            for id in &expansion.waiting {
+                let rule = layers.get(id.layer).and_then(|layer| layer.rules.get(id.rule));
+                waiting.extend(rule.map(|rule| rule.show(direction).to_string()));
+            }
+            let audited = datapath::of_presets(audited);
+            let compiled: Vec<datapath::Layer<'_>> = expansion
+                .layers
+                .iter()
+                .zip(layers)
+                .map(|(rules, layer)| datapath::Layer { rules, audit: layer.audit })
+                .chain(audited.as_deref().map(|rules| datapath::Layer { rules, audit: true }))
+                .collect();
+            let compiled = datapath::compile(&compiled).map_err(|error| error.to_string())?;
+            expansions.push(expansion);
+            Ok(compiled)
+        };
+        let sent = demanded.audited.egress | demanded.audited.xdp;
+        let egress = direction(Direction::Egress, &demanded.egress_rules, sent)?;
+        let ingress =
+            direction(Direction::Ingress, &demanded.ingress_rules, demanded.audited.ingress)?;
+        rules::check_entries(&expansions).map_err(|error| error.to_string())?;
+        let endpoint = self.endpoint(wanted);
+        let rules = InterfaceRules { program: Program { egress, ingress }, endpoint };
+        Ok(Compiled { rules, number: None, waiting })
+    }
+
+    /// What Docker gave the interface: nothing else is the container's own.
+    fn endpoint(&self, wanted: &Wanted) -> abi::Endpoint {
+        let seen = wanted.pair.container.mac;
+        let facts = self.world.containers.values().map(|container| &container.facts);
+        let everyone = facts.chain(&self.world.bystanders.containers);
+        let mut endpoints = everyone.flat_map(|facts| &facts.endpoints);
+        // By what Docker says, and not by what the container made of it.
+        let given = endpoints.find(|endpoint| endpoint.mac.is_some() && endpoint.mac == seen);
+        match given {
+            Some(Endpoint { mac: Some(mac), addresses, .. }) => own(*mac, addresses),
+            _ => seen.map_or_else(abi::Endpoint::default, |mac| own(mac, &[])),
+        }
+    }
+
+    /// Has the policy of a choice name the rules, which are written where they are not.
+    pub(super) fn name_rules(
+        &mut self,
+        ifindex: Ifindex,
+        choice: &mut Choice,
+    ) -> Result<(), String> {
+        let known = self.world.enforced.entry(ifindex).or_default();
+        let closed = !matches!(choice.outcome, crate::plan::Outcome::Enforced);
+        let Some(compiled) = known.rules.compiled.as_mut().filter(|_| !closed) else {
+            return Ok(());
+        };
+        let number = if let Some(number) = compiled.number {
+            number
+        } else {
+            let written = self.kernel.write_rules(ifindex, &compiled.rules);
+            let number = written.map_err(|refusal| refusal.to_string())?;
+            compiled.number = Some(number);
+            known.rules.written.push(number);
+            number
+        };
+        choice.target.policy.rules = number;
+        choice.notes.extend(
+            compiled
+                .waiting
+                .iter()
+                .map(|rule| format!("a name is not known yet, and matches nobody: {rule}")),
+        );
+        Ok(())
+    }
+
+    /// Gives back the rules of an interface that its policy does not name.
+    pub(super) fn give_up_rules(&mut self, ifindex: Ifindex) {
+        let Some(known) = self.world.enforced.get_mut(&ifindex) else { return };
+        let named = known.current.policy.map_or(0, |policy| policy.rules);
+        let next = known.rules.compiled.as_ref().and_then(|compiled| compiled.number);
+        let kernel = &mut self.kernel;
+        known.rules.written.retain(|number| {
+            let used = *number == named || Some(*number) == next;
+            if !used {
+                kernel.give_up_rules(*number);
+            }
+            used
+        });
+    }
+}
+
+/// What a container has: the addresses that it was given, and the one on the link that its kernel
+/// makes of its MAC address (RFC 4291, appendix A).
+fn own(mac: MacAddress, addresses: &[IpAddr]) -> abi::Endpoint {
+    let MacAddress(octets) = mac;
+    let [first, second, third, rest @ ..] = octets;
+    let [fourth, fifth, sixth] = rest;
+    let (upper, lower) = ([first ^ 2, second, third, 0xff], [0xfe, fourth, fifth, sixth]);
+    let mut link_local = [0; 16];
+    let parts = [0xfe, 0x80, 0, 0, 0, 0, 0, 0].into_iter().chain(upper).chain(lower);
+    link_local.iter_mut().zip(parts).for_each(|(place, part)| *place = part);
+    let mut endpoint = abi::Endpoint { mac: octets, checked: 1, ..abi::Endpoint::default() };
+    let v4 = addresses.iter().filter_map(|address| match address {
+        IpAddr::V4(address) => Some(u32::from_ne_bytes(address.octets())),
+        IpAddr::V6(_) => None,
+    });
+    let v6 = addresses.iter().filter_map(|address| match address {
+        IpAddr::V6(address) => Some(address.octets()),
+        IpAddr::V4(_) => None,
+    });
+    endpoint.v4.iter_mut().zip(v4).for_each(|(place, address)| *place = address);
+    let v6 = std::iter::once(link_local).chain(v6);
+    endpoint.v6.iter_mut().zip(v6).for_each(|(place, address)| *place = address);
+    endpoint
+}

@@ -1,0 +1,306 @@
+//! Rules in the kernel's maps: written whole before a policy names them, never changed while one
+//! does, and given back some time after.
+//!
+//! A program that is running while a policy changes may still look at the rules of the one before.
+//! It runs for microseconds; what is given back is kept from use for much longer.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use aya::Ebpf;
+use aya::maps::{Array, MapData};
+use ebpf_netns::Ifindex;
+use plugin_common::abi::{
+    BLOCKS_MAP, Block, Counter, Endpoint, Extent, FLOWS_MAP, FlowBucket, FlowSecret, HITS_MAP,
+    IMAGES_MAP, LEAVES_MAP, MAX_BLOCKS, MAX_BUCKETS, MAX_HITS, MAX_IMAGES, MAX_LEAVES, RuleImage,
+    SECRET_MAP,
+};
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::load::{self, LoadError};
+use super::pool::{Pool, Run};
+use super::refusal::Refusal;
+use crate::datapath::{Places, Program};
+
+/// For how long nothing is used again that a program might still look at.
+const GRACE: Duration = Duration::from_secs(10);
+/// Buckets of an interface's table of connections, and the fewest where there is no room for more.
+const BUCKETS: u32 = 1024;
+const FEWEST_BUCKETS: u32 = 64;
+
+/// The rules of one interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceRules {
+    /// What is searched.
+    pub program: Program,
+    /// What is the container's own.
+    pub endpoint: Endpoint,
+}
+
+/// What one rule decided over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hits {
+    /// Packets.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// The maps of rules, and what of them is whose.
+pub(super) struct RuleStore {
+    blocks: Array<MapData, Block>,
+    leaves: Array<MapData, u32>,
+    images: Array<MapData, RuleImage>,
+    hits: Array<MapData, Counter>,
+    flows: Array<MapData, FlowBucket>,
+    free: Free,
+    /// What each image has taken of the other maps.
+    taken: BTreeMap<u32, Extent>,
+    /// The table of connections of each interface, and the number of its last policy.
+    tables: BTreeMap<Ifindex, Table>,
+    /// What nothing names any more, since when.
+    limbo: VecDeque<(Instant, Given)>,
+}
+
+struct Free {
+    blocks: Pool,
+    leaves: Pool,
+    counters: Pool,
+    images: Pool,
+    flows: Pool,
+}
+
+#[derive(Clone, Copy)]
+struct Table {
+    buckets: Run,
+    epoch: u32,
+}
+
+#[derive(Clone, Copy)]
+enum Given {
+    Image(u32, Extent),
+    Table(Run),
+}
+
+impl RuleStore {
+    pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
+        let mut secret: Array<MapData, FlowSecret> = load::take(ebpf, SECRET_MAP)?;
+        keep_secret(&mut secret)?;
+        Ok(Self {
+            blocks: load::take(ebpf, BLOCKS_MAP)?,
+            leaves: load::take(ebpf, LEAVES_MAP)?,
+            images: load::take(ebpf, IMAGES_MAP)?,
+            hits: load::take(ebpf, HITS_MAP)?,
+            flows: load::take(ebpf, FLOWS_MAP)?,
+            free: Free {
+                blocks: Pool::new(MAX_BLOCKS),
+                leaves: Pool::new(MAX_LEAVES),
+                counters: Pool::new(MAX_HITS),
+                images: Pool::new(MAX_IMAGES),
+                flows: Pool::new(MAX_BUCKETS),
+            },
+            taken: BTreeMap::new(),
+            tables: BTreeMap::new(),
+            limbo: VecDeque::new(),
+        })
+    }
+
+    /// Takes over the rules that an earlier daemon's policy names.
+    pub(super) fn inherit(&mut self, ifindex: Ifindex, number: u32) {
+        let Ok(image) = self.images.get(&number, 0) else { return };
+        let RuleImage { flows, flows_mask, epoch, extent, .. } = image;
+        self.free.images.reserve(Run { first: number, length: 1 });
+        self.free.blocks.reserve(Run { first: extent.first_block, length: extent.blocks });
+        self.free.leaves.reserve(Run { first: extent.first_leaf, length: extent.leaves });
+        self.free.counters.reserve(Run { first: extent.first_counter, length: extent.counters });
+        let buckets = Run { first: flows, length: flows_mask.saturating_add(1) };
+        self.free.flows.reserve(buckets);
+        self.taken.insert(number, extent);
+        self.tables.insert(ifindex, Table { buckets, epoch });
+    }
+
+    /// Writes rules that no policy names yet; returns the number to name them by.
+    pub(super) fn write(
+        &mut self,
+        ifindex: Ifindex,
+        rules: &InterfaceRules,
+    ) -> Result<u32, Refusal> {
+        self.reclaim();
+        let table = self.table(ifindex)?;
+        let size = rules.program.place(Places::default());
+        let lengths = [size.blocks.len(), size.leaves.len(), size.counters as usize, 1];
+        let [blocks, leaves, counters, image] = self.take(lengths)?;
+        let at = Places { blocks: blocks.first, leaves: leaves.first, counters: counters.first };
+        let placed = rules.program.place(at);
+        let extent = Extent {
+            first_block: blocks.first,
+            blocks: blocks.length,
+            first_leaf: leaves.first,
+            leaves: leaves.length,
+            first_counter: counters.first,
+            counters: counters.length,
+            reserved: 0,
+        };
+        self.taken.insert(image.first, extent);
+        let epoch = table.epoch.wrapping_add(1);
+        self.tables.insert(ifindex, Table { epoch, ..table });
+        let written = RuleImage {
+            egress: placed.egress,
+            ingress: placed.ingress,
+            endpoint: rules.endpoint,
+            flows: table.buckets.first,
+            flows_mask: table.buckets.length - 1,
+            epoch,
+            extent,
+        };
+        let written = set_all(&mut self.blocks, blocks.first, placed.blocks)
+            .and_then(|()| set_all(&mut self.leaves, leaves.first, placed.leaves))
+            .and_then(|()| {
+                let zeros = (0..counters.length).map(|_| Counter::default());
+                set_all(&mut self.hits, counters.first, zeros)
+            })
+            .and_then(|()| set_all(&mut self.images, image.first, [written]));
+        match written {
+            Ok(()) => Ok(image.first),
+            Err(refusal) => {
+                self.give_up(image.first);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Gives back rules that no policy names any more.
+    pub(super) fn give_up(&mut self, number: u32) {
+        if let Some(extent) = self.taken.remove(&number) {
+            self.limbo.push_back((Instant::now(), Given::Image(number, extent)));
+        }
+    }
+
+    /// Gives back what belongs to an interface that has no rules any more.
+    pub(super) fn forget(&mut self, ifindex: Ifindex) {
+        if let Some(Table { buckets, .. }) = self.tables.remove(&ifindex) {
+            self.limbo.push_back((Instant::now(), Given::Table(buckets)));
+        }
+    }
+
+    /// What a rule decided over: the counter is one of a program's.
+    pub(super) fn hits(&self, number: u32, counter: u32) -> Hits {
+        let first = self.taken.get(&number).map_or(0, |extent| extent.first_counter);
+        let Counter { packets, bytes } = self.hits.get(&(first + counter), 0).unwrap_or_default();
+        Hits { packets, bytes }
+    }
+
+    /// The table of connections of an interface, made empty where it has none yet.
+    fn table(&mut self, ifindex: Ifindex) -> Result<Table, Refusal> {
+        if let Some(table) = self.tables.get(&ifindex) {
+            return Ok(*table);
+        }
+        let mut length = BUCKETS;
+        let buckets = loop {
+            match self.free.flows.take(length) {
+                Some(buckets) => break buckets,
+                None if length > FEWEST_BUCKETS => length /= 2,
+                None => return Err(full("tables of connections")),
+            }
+        };
+        // A container that had the same address must leave nothing to this one.
+        let empty = (0..buckets.length).map(|_| FlowBucket::default());
+        set_all(&mut self.flows, buckets.first, empty)?;
+        Ok(Table { buckets, epoch: 0 })
+    }
+
+    fn take(&mut self, lengths: [usize; 4]) -> Result<[Run; 4], Refusal> {
+        let [blocks, leaves, counters, images] =
+            lengths.map(|length| u32::try_from(length).unwrap_or(u32::MAX));
+        let Free {
+            blocks: block_pool,
+            leaves: leaf_pool,
+            counters: counter_pool,
+            images: image_pool,
+            flows: _,
+        } = &mut self.free;
+        let wanted = [
+            block_pool.take(blocks),
+            leaf_pool.take(leaves),
+            counter_pool.take(counters),
+            image_pool.take(images),
+        ];
+        if let [Some(blocks), Some(leaves), Some(counters), Some(image)] = wanted {
+            return Ok([blocks, leaves, counters, image]);
+        }
+        for (pool, run) in [block_pool, leaf_pool, counter_pool, image_pool].into_iter().zip(wanted)
+        {
+            if let Some(run) = run {
+                pool.give_back(run);
+            }
+        }
+        Err(full("rules"))
+    }
+
+    /// Has used again what was given back long enough ago.
+    fn reclaim(&mut self) {
+        while let Some((since, given)) = self.limbo.front().copied() {
+            if since.elapsed() < GRACE {
+                return;
+            }
+            self.limbo.pop_front();
+            match given {
+                Given::Image(number, extent) => {
+                    let Extent {
+                        first_block,
+                        blocks,
+                        first_leaf,
+                        leaves,
+                        first_counter,
+                        counters,
+                        reserved: _,
+                    } = extent;
+                    self.free.images.give_back(Run { first: number, length: 1 });
+                    self.free.blocks.give_back(Run { first: first_block, length: blocks });
+                    self.free.leaves.give_back(Run { first: first_leaf, length: leaves });
+                    self.free.counters.give_back(Run { first: first_counter, length: counters });
+                }
+                Given::Table(buckets) => self.free.flows.give_back(buckets),
+            }
+        }
+    }
+}
+
+fn set_all<V: aya::Pod>(
+    array: &mut Array<MapData, V>,
+    first: u32,
+    values: impl IntoIterator<Item = V>,
+) -> Result<(), Refusal> {
+    for (place, value) in (first..).zip(values) {
+        array
+            .set(place, value, 0)
+            .map_err(|error| Refusal::new(format!("write the maps of rules: {error}")))?;
+    }
+    Ok(())
+}
+
+/// A secret that is made once, and stays for as long as the maps do: connections are found by it.
+fn keep_secret(secret: &mut Array<MapData, FlowSecret>) -> Result<(), LoadError> {
+    let failed = |why: String| LoadError::Pin(format!("the secret of connections: {why}"));
+    let there = secret.get(&0, 0).map_err(|error| failed(error.to_string()))?;
+    let FlowSecret(words) = there;
+    if words.iter().any(|word| *word != 0) {
+        return Ok(());
+    }
+    let mut bytes = [0_u8; size_of::<FlowSecret>()];
+    let filled = getrandom(&mut bytes, GetRandomFlags::empty());
+    if filled.map_err(|error| failed(error.to_string()))? != bytes.len() {
+        return Err(failed("too little of it is random".to_owned()));
+    }
+    let mut words = words;
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u64::from_ne_bytes(*bytes);
+    }
+    secret.set(0, FlowSecret(words), 0).map_err(|error| failed(error.to_string()))
+}
+
+fn full(what: &str) -> Refusal {
+    Refusal::new(format!(
+        "there is no room for more {what}: fewer containers with rules, or fewer rules"
+    ))
+}
