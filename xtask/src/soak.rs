@@ -1,8 +1,11 @@
 //! `cargo xtask soak`: everything comes and goes at random, for as long as one likes.
 
 use std::{
-    cell::Cell,
     path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -11,9 +14,9 @@ use ebpf_netns_tests::chaos::{
     report::Section,
     soak::{Soak, Stop, run as soak},
 };
-use nix::sys::{
-    signal::{SigSet, Signal},
-    signalfd::{SfdFlags, SignalFd},
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag,
 };
 
 use crate::{setup, ui};
@@ -53,31 +56,23 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     section.map_or(Ok(()), |section| section.write(&table))
 }
 
-/// SIGINT and SIGTERM, which are kept back until somebody asks for them.
+/// SIGINT and SIGTERM, which are noted. They are not blocked: programs that are started would
+/// inherit that, and a daemon could not be stopped.
 #[derive(Debug)]
-struct CtrlC {
-    signals: SignalFd,
-    asked: Cell<bool>,
-}
+struct CtrlC(Arc<AtomicBool>);
 
 impl CtrlC {
-    /// Programs that are started do not inherit this.
     fn new() -> Result<Self> {
-        let mut wanted = SigSet::empty();
-        wanted.add(Signal::SIGINT);
-        wanted.add(Signal::SIGTERM);
-        wanted.thread_block().context("keep Ctrl-C back")?;
-        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-        let signals = SignalFd::with_flags(&wanted, flags).context("listen for Ctrl-C")?;
-        Ok(Self { signals, asked: Cell::new(false) })
+        let asked = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            flag::register(signal, Arc::clone(&asked)).context("listen for Ctrl-C")?;
+        }
+        Ok(Self(asked))
     }
 }
 
 impl Stop for CtrlC {
     fn is_asked(&self) -> bool {
-        if matches!(self.signals.read_signal(), Ok(Some(_))) {
-            self.asked.set(true);
-        }
-        self.asked.get()
+        self.0.load(Ordering::Relaxed)
     }
 }

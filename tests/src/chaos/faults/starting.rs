@@ -110,7 +110,9 @@ fn start_and_go(arena: &mut Arena<'_>, first: usize, count: usize, hot_plug: boo
     let names: Vec<&str> = started.iter().map(|(name, _)| name.as_str()).collect();
     arena.remove(&names)?;
     // The counter forgets who is silent for long, and so must who asks it at the end.
-    names.into_iter().for_each(|name| arena.forget(name));
+    for name in names {
+        arena.forget(name);
+    }
     Ok(())
 }
 
