@@ -164,6 +164,7 @@ impl World {
     /// Works out anew what is demanded of each container; of how many it is something else now.
     fn set_config(&mut self, config: Arc<Config>) -> usize {
         self.config = config;
+        self.newcomers.forget_bystanders();
         let mut changed = 0;
         for facts in std::mem::take(&mut self.bystanders.containers) {
             match judge(&facts, &self.config) {

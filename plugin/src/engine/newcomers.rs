@@ -49,7 +49,12 @@ struct Cleared {
     since: u64,
     /// Where its other end was then.
     peer: Option<Nsid>,
+    /// Whether it is known to belong to a container, which has no policy.
+    of_bystander: bool,
 }
+
+/// Why a veth needs none: another of its container's needs none.
+const OF_BYSTANDER: &str = "its container has no policy";
 
 /// What Docker said of the containers that have no policy.
 #[derive(Default)]
@@ -121,14 +126,28 @@ impl Newcomers {
 
     /// It is known that it needs none.
     pub(super) fn clear(&mut self, link: &Link) {
+        self.clear_because(link, "");
+    }
+
+    /// As [`Self::clear`], for this reason.
+    pub(super) fn clear_because(&mut self, link: &Link, reason: &'static str) {
         let since = self.held.remove(&link.index).map_or(0, |held| held.since);
-        self.cleared.insert(link.index, Cleared { since, peer: link.peer_nsid });
+        let of_bystander = reason == OF_BYSTANDER;
+        self.cleared.insert(link.index, Cleared { since, peer: link.peer_nsid, of_bystander });
+    }
+
+    /// Who has no policy may have one now.
+    pub(super) fn forget_bystanders(&mut self) {
+        for cleared in self.cleared.values_mut() {
+            cleared.of_bystander = false;
+        }
     }
 
     /// It was looked at where it is now, and is still to be left alone: it is not looked at again
     /// before it goes elsewhere.
     pub(super) fn stays_clear(&mut self, link: &Link) {
         if let Some(cleared) = self.cleared.get_mut(&link.index) {
+            cleared.of_bystander &= cleared.peer == link.peer_nsid;
             cleared.peer = link.peer_nsid;
         }
     }
@@ -216,6 +235,9 @@ impl World {
 
     /// Whose a newcomer is, as far as is known.
     pub(super) fn whose(&self, link: &Link, held: &Held, peer: Peer, now: Instant) -> Whose {
+        if self.is_bystanders_namespace(link.peer_nsid) {
+            return Whose::Nobodys(OF_BYSTANDER);
+        }
         if self.bystanders.as_of < held.since {
             return Whose::Unknown("Docker has not answered yet");
         }
@@ -243,7 +265,7 @@ impl World {
             return Whose::Unknown("a container that has a policy is about to claim it");
         }
         if peer.among_bystanders || self.bystanders.endpoints().any(is_it) {
-            return Whose::Nobodys("its container has no policy");
+            return Whose::Nobodys(OF_BYSTANDER);
         }
         if let Some(id) = held.heir_of.as_ref().filter(|id| self.containers.contains_key(*id)) {
             return Whose::Astray(id.clone());
@@ -273,6 +295,19 @@ impl World {
         link.peer_nsid.is_some()
             && !self.is_policed_namespace(link.peer_nsid)
             && self.containers.values().all(Watched::is_at_home)
+    }
+
+    /// Whether a container that has no policy has another veth in this namespace, so that nobody has
+    /// to be asked whose this one is: a network that it is connected to is there at once.
+    fn is_bystanders_namespace(&self, nsid: Option<Nsid>) -> bool {
+        let its_own = |(index, cleared): (&Ifindex, &Cleared)| {
+            cleared.of_bystander
+                && cleared.peer == nsid
+                && self.veths.get(index).is_some_and(|veth| veth.peer_nsid == nsid)
+        };
+        nsid.is_some()
+            && !self.is_policed_namespace(nsid)
+            && self.newcomers.cleared.iter().any(its_own)
     }
 
     /// Whether a container that has a policy is in this namespace.
@@ -445,6 +480,31 @@ mod tests {
             ..Snapshot::default()
         });
         assert!(!world.is_newcomer(&moved), "it was judged where it is");
+    }
+
+    #[test]
+    fn another_veth_of_one_without_a_policy_is_nobodys_before_docker_is_asked() {
+        let now = Instant::now();
+        let bystander = container("b", &[], Some(MAC));
+        let mut world = world(vec![container("a", POLICY, None), bystander]);
+        let first = veth(10, Some(1));
+        world.set_links(vec![link(3, LinkKind::Bridge, "docker0", None), first.clone()], |_| true);
+        let asked_later = held(9, now);
+        let whose =
+            |world: &World, link: &Link| world.whose(link, &asked_later, Peer::default(), now);
+        let second = veth(12, Some(1));
+        assert!(matches!(whose(&world, &second), Whose::Unknown(_)), "nothing is known yet");
+        world.newcomers.clear_because(&first, OF_BYSTANDER);
+        assert_eq!(whose(&world, &second), Whose::Nobodys(OF_BYSTANDER));
+        for elsewhere in [None, Some(2)] {
+            let found = whose(&world, &veth(12, elsewhere));
+            assert!(matches!(found, Whose::Unknown(_)), "{elsewhere:?}: {found:?}");
+        }
+        world.newcomers.forget_bystanders();
+        assert!(matches!(whose(&world, &second), Whose::Unknown(_)), "it may have one now");
+        world.newcomers.clear_because(&first, OF_BYSTANDER);
+        world.link_removed(first.index);
+        assert!(matches!(whose(&world, &second), Whose::Unknown(_)), "the number may be another's");
     }
 
     #[test]

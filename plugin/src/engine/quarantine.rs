@@ -131,10 +131,10 @@ impl Engine {
             })
     }
 
-    fn let_go(&mut self, link: &Link, reason: &str) {
+    fn let_go(&mut self, link: &Link, reason: &'static str) {
         let interface = text::printable(&link.name);
         debug!(%interface, reason, "let go");
-        self.world.newcomers.clear(link);
+        self.world.newcomers.clear_because(link, reason);
         self.release(link.index);
         self.admit(link.index);
     }
