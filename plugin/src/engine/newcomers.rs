@@ -192,6 +192,11 @@ impl Newcomers {
             && !self.of_docker.is_empty()
     }
 
+    /// The name of a bridge of the host's.
+    pub(super) fn bridge(&self, index: Ifindex) -> Option<&str> {
+        self.bridges.get(&index).map(String::as_str)
+    }
+
     /// The bridge that a link is a port of, if it is one of Docker's: by Docker's word, or by the
     /// names that it gives, of which it has not told yet when the first container is started on a
     /// new network.

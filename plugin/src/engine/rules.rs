@@ -1,18 +1,17 @@
 //! Rules of one interface: names in them become addresses as they are right now, and the result is
 //! compiled, written, and named by the interface's policy.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use ebpf_netns::{Ifindex, MacAddress};
+use ebpf_netns::{Ifindex, MacAddress, RtnlError};
 use plugin_common::abi;
 use tracing::warn;
 
 use super::Engine;
-use super::world::Wanted;
+use super::world::{Wanted, World};
 use crate::datapath::{self, Program};
 use crate::error::chain;
-use crate::facts::Endpoint;
+use crate::facts::{ContainerFacts, Endpoint, Snapshot};
 use crate::kernel::InterfaceRules;
 use crate::names::{Directory, HostAddresses};
 use crate::plan::Choice;
@@ -46,9 +45,21 @@ pub(super) struct Names {
     pub generation: u64,
 }
 
+impl World {
+    /// Whether anybody may have rules: the operator, or labels that are not read yet.
+    fn may_have_rules(&self, snapshot: &Snapshot) -> bool {
+        let by_labels =
+            |facts: &ContainerFacts| facts.labels.keys().any(|key| key.starts_with("tc."));
+        self.config.default.is_some() || snapshot.containers.iter().any(by_labels)
+    }
+}
+
 impl Engine {
-    /// Takes what Docker and the kernel call whom.
-    pub(super) fn learn_names(&mut self, snapshot: &crate::facts::Snapshot) {
+    /// Takes what Docker and the kernel call whom, where there may be rules.
+    pub(super) fn learn_names(&mut self, snapshot: &Snapshot) {
+        if !self.world.may_have_rules(snapshot) {
+            return;
+        }
         let host = match self.host_addresses() {
             Ok(host) => host,
             Err(error) => {
@@ -63,13 +74,13 @@ impl Engine {
         }
     }
 
-    fn host_addresses(&self) -> Result<HostAddresses, ebpf_netns::RtnlError> {
-        let names: BTreeMap<Ifindex, String> =
-            self.rtnl.links()?.into_iter().map(|link| (link.index, link.name)).collect();
+    /// The addresses of the bridges. Links are not listed for it: that would wait for a lock of the
+    /// kernel's that whoever plugs an interface in needs too.
+    fn host_addresses(&self) -> Result<HostAddresses, RtnlError> {
         let mut host = HostAddresses::new();
         for (index, address, _prefix) in self.rtnl.addresses()? {
-            if let Some(name) = names.get(&index) {
-                host.entry(name.clone()).or_default().push(address);
+            if let Some(name) = self.world.newcomers.bridge(index) {
+                host.entry(name.to_owned()).or_default().push(address);
             }
         }
         Ok(host)
