@@ -1,7 +1,7 @@
 //! From rules to the tables that the kernel programs search. Pure.
 //!
 //! - [`compile`] turns the rules of one direction into intervals and sets;
-//! - [`Tree`](tree::Tree) lays the intervals out as the programs go down them;
+//! - `tree.rs` lays the intervals out as the programs go down them;
 //! - [`Program`] is both directions of one interface, ready to be put at places in the maps.
 
 mod audit;
