@@ -1,5 +1,6 @@
 //! The files that the rules look at, and what a rule says about them.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
@@ -16,6 +17,8 @@ const SKIPPED: [&str; 3] = ["target", ".git", "node_modules"];
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     files: BTreeMap<String, File>,
+    /// See [`Self::test_modules`].
+    test_modules: OnceCell<Vec<String>>,
 }
 
 /// One text file.
@@ -103,13 +106,23 @@ impl Tree {
 
     /// Whether another file says that this one is compiled for tests alone.
     fn is_test_module(&self, path: &str) -> bool {
-        self.with_extension("rs").any(|(parent, file)| {
-            let mut names = test_modules(&file.rust.code)
-                .filter_map(|(_, item)| item.strip_prefix("mod ")?.strip_suffix(';'));
-            let dir = children_of(parent);
-            names.any(|name| {
-                path == format!("{dir}/{name}.rs") || path.starts_with(&format!("{dir}/{name}/"))
-            })
+        self.test_modules().iter().any(|module| {
+            path.strip_prefix(module.as_str())
+                .is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+        })
+    }
+
+    /// The modules that are compiled for tests alone, by their paths without an ending.
+    fn test_modules(&self) -> &[String] {
+        self.test_modules.get_or_init(|| {
+            let in_file = |(parent, file): (&str, &File)| -> Vec<String> {
+                let dir = children_of(parent);
+                test_modules(&file.rust.code)
+                    .filter_map(|(_, item)| item.strip_prefix("mod ")?.strip_suffix(';'))
+                    .map(|name| format!("{dir}/{name}"))
+                    .collect()
+            };
+            self.with_extension("rs").flat_map(in_file).collect()
         })
     }
 
@@ -140,7 +153,10 @@ fn inline_tests(code: &str) -> Option<usize> {
 
 /// The declarations of modules that exist in tests alone, with their lines.
 fn test_modules(code: &str) -> impl Iterator<Item = (usize, &str)> {
-    let lines = numbered(code).map(|(number, line)| (number, line.trim()));
+    let lines = numbered(code).map(|(number, line)| {
+        let line = line.trim();
+        (number, line.strip_prefix("pub(crate) ").unwrap_or(line))
+    });
     let next = lines.clone().skip(1).map(|(_, line)| line);
     lines.zip(next).filter_map(|((number, attribute), item)| {
         let is_module = attribute == "#[cfg(test)]" && item.starts_with("mod ");
