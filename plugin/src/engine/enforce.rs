@@ -283,6 +283,7 @@ impl Engine {
                 warn!(%ifindex, interface, %refusal, "could not be released");
             }
         }
+        known.rules.written().for_each(|number| self.kernel.give_up_rules(number));
         self.backlog.remove(&ifindex);
         self.records.remove(ifindex);
         if known.choice.is_some() {

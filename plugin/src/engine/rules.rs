@@ -28,6 +28,13 @@ pub(super) struct Standing {
     written: Vec<u32>,
 }
 
+impl Standing {
+    /// Every number under which rules of this interface are in the maps.
+    pub(super) fn written(&self) -> impl Iterator<Item = u32> {
+        self.written.iter().copied()
+    }
+}
+
 /// Rules, compiled.
 #[derive(Clone)]
 pub(super) struct Compiled {
