@@ -1,5 +1,6 @@
 //! Presets as rules, for an audit: what they would drop is counted by rules that drop nothing.
 
+use plugin_common::packet::protocol::{ICMP, ICMPV6, TCP, UDP};
 use plugin_common::presets::Presets;
 
 use crate::rules::{Action, ResolvedRule, RuleId, Service};
@@ -7,12 +8,11 @@ use crate::rules::{Action, ResolvedRule, RuleId, Service};
 /// Rules that deny what presets drop, of IP; `None` if they drop nothing.
 #[must_use]
 pub fn of_presets(presets: Presets) -> Option<Vec<ResolvedRule>> {
-    const ICMP: &[u8] = &[1, 58];
     let protocols = [
         (Presets::DROP_ALL, None),
-        (Presets::DROP_TCP, Some(&[6][..])),
-        (Presets::DROP_UDP, Some(&[17])),
-        (Presets::DROP_ICMP, Some(ICMP)),
+        (Presets::DROP_TCP, Some(&[TCP][..])),
+        (Presets::DROP_UDP, Some(&[UDP])),
+        (Presets::DROP_ICMP, Some(&[ICMP, ICMPV6])),
     ];
     let of = |protocol| Service { protocol, first: 0, last: u16::MAX, version: None };
     let rule = |action, traffic, position| ResolvedRule {

@@ -89,10 +89,11 @@ impl Engine {
         budget: &mut Budget,
     ) -> Option<Reached> {
         const DONE: Option<Reached> = Some(Reached::End { changed: false });
-        let demand = self.with_rules(ifindex, wanted);
+        let compiled = self.compile_rules(ifindex, wanted);
         let known = self.world.enforced.entry(ifindex).or_default();
-        let mut choice = choose(&demand, self.tc, &known.refusals);
-        if let Err(reason) = self.name_rules(ifindex, &mut choice) {
+        let mut choice = choose(&wanted.demand, self.tc, &known.refusals);
+        // Rules that cannot be had are the reason why nothing passes.
+        if let Err(reason) = compiled.and_then(|()| self.name_rules(ifindex, &mut choice)) {
             let known = self.world.enforced.entry(ifindex).or_default();
             choice = choose(&Demand::Close(reason), self.tc, &known.refusals);
         }

@@ -93,27 +93,28 @@ impl Engine {
         Ok(host)
     }
 
-    /// The demand on an interface, with its rules compiled: those that cannot be become the reason
-    /// why nothing passes.
-    pub(super) fn with_rules(&mut self, ifindex: Ifindex, wanted: &Wanted) -> Demand {
-        let Demand::Enforce(demanded) = &wanted.demand else { return wanted.demand.clone() };
+    /// Compiles the rules that are demanded of an interface, unless they and the names in them are
+    /// what they were; or says why they cannot be.
+    pub(super) fn compile_rules(
+        &mut self,
+        ifindex: Ifindex,
+        wanted: &Wanted,
+    ) -> Result<(), String> {
+        let Demand::Enforce(demanded) = &wanted.demand else { return Ok(()) };
         let generation = self.world.names.generation;
         let known = self.world.enforced.entry(ifindex).or_default();
         if !demanded.needs_rules() {
             known.rules.made_from = None;
             known.rules.compiled = None;
-            return wanted.demand.clone();
+            return Ok(());
         }
-        let made_from = (demanded.clone(), generation);
-        if known.rules.made_from.as_ref() == Some(&made_from) {
-            return wanted.demand.clone();
+        let is_it = |(rules, names): &(Rules, u64)| rules == demanded && *names == generation;
+        if known.rules.made_from.as_ref().is_some_and(is_it) {
+            return Ok(());
         }
-        let compiled = match self.compile(demanded, wanted) {
-            Ok(compiled) => compiled,
-            Err(reason) => return Demand::Close(reason),
-        };
+        let compiled = self.compile(demanded, wanted)?;
         let known = self.world.enforced.entry(ifindex).or_default();
-        known.rules.made_from = Some(made_from);
+        known.rules.made_from = Some((demanded.clone(), generation));
         // The same rules stay where they are.
         let number = known
             .rules
@@ -122,7 +123,7 @@ impl Engine {
             .filter(|before| before.rules == compiled.rules)
             .and_then(|before| before.number);
         known.rules.compiled = Some(Compiled { number, ..compiled });
-        wanted.demand.clone()
+        Ok(())
     }
 
     fn compile(&self, demanded: &Rules, wanted: &Wanted) -> Result<Compiled, String> {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use plugin_common::packet::protocol::{ICMP, ICMPV6, SCTP, TCP, UDP};
+
 use super::MAX_ENTRIES;
 use super::address::AddressRange;
 use super::groups;
@@ -12,11 +14,6 @@ use super::model::{
 use super::resolved::{Addresses, IpVersion, ResolvedRule, Resolver, RuleId, Service, Wanted};
 use super::sets::merge;
 
-const ICMP: u8 = 1;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const ICMPV6: u8 = 58;
-const SCTP: u8 = 132;
 const DNS_PORT: u16 = 53;
 
 /// Layers of rules of one direction with addresses in place of names.
