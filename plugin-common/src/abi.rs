@@ -33,6 +33,10 @@ pub const FLOWS_MAP: &str = "FLOWS";
 pub const SECRET_MAP: &str = "SECRET";
 /// Name of the array of [`Counter`]s of rules.
 pub const HITS_MAP: &str = "HITS";
+/// Name of the array of [`Lane`]s, by the lower bits of an ifindex.
+pub const LANES_MAP: &str = "LANES";
+/// Name of the per-CPU array of [`Passes`].
+pub const PASSES_MAP: &str = "PASSES";
 
 /// Entries of [`IMAGES_MAP`].
 pub const MAX_IMAGES: usize = 4096;
@@ -44,6 +48,13 @@ pub const MAX_LEAVES: usize = 262_144;
 pub const MAX_HITS: usize = 65_536;
 /// Entries of [`FLOWS_MAP`].
 pub const MAX_BUCKETS: usize = 65_536;
+/// Entries of [`LANES_MAP`], a power of two.
+pub const MAX_LANES: usize = 65_536;
+/// Entries of [`PASSES_MAP`]: one for each table of connections there can be.
+pub const MAX_PASSES: usize = MAX_BUCKETS >> TABLE_SHIFT;
+/// A table of connections has a power of two of buckets, this power at least: so no two of them begin
+/// among the same so many.
+pub const TABLE_SHIFT: u32 = 6;
 
 /// The policy of one host-side veth: value of [`POLICY_MAP`].
 ///
@@ -72,6 +83,74 @@ impl InterfacePolicy {
         ingress: Presets::UNASSIGNED,
         rules: 0,
     };
+}
+
+/// The short way from an interface to its rules, past [`POLICY_MAP`]: value of [`LANES_MAP`].
+///
+/// It says the same as the policy, or nothing: whoever finds it closed, or finds the rules to be
+/// another interface's, looks the policy up. It is closed before a policy changes and opened after
+/// that. The upper half is the lower one inverted, so that no mixture of an open and a closed one
+/// passes for open: the kernel copies values byte by byte.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lane(pub u32);
+
+impl Lane {
+    /// Says nothing.
+    pub const CLOSED: Self = Self(0);
+    /// The bits of the number of an image.
+    const RULES: u32 = 0xfff;
+    /// The bits of an ifindex that name a place.
+    const PLACES: u32 = 0xffff;
+    /// No preset does anything to what the container sends.
+    const EGRESS: u32 = 1 << 12;
+    /// No preset does anything to what it receives.
+    const INGRESS: u32 = 1 << 13;
+
+    /// The place of an interface's.
+    #[inline(always)]
+    #[must_use]
+    pub const fn place(ifindex: u32) -> u32 {
+        ifindex & Self::PLACES
+    }
+
+    /// The one that says what a policy does.
+    #[must_use]
+    pub const fn of(policy: &InterfacePolicy) -> Self {
+        let mut half = policy.rules;
+        if half == 0 || half > Self::RULES {
+            return Self::CLOSED;
+        }
+        if policy.egress.bits() == Presets::PASS.bits() {
+            half |= Self::EGRESS;
+        }
+        if policy.ingress.bits() == Presets::PASS.bits() {
+            half |= Self::INGRESS;
+        }
+        Self((!half & 0xffff) << 16 | half)
+    }
+
+    /// The number of the [`RuleImage`] that alone decides over what the container sends, or receives.
+    #[inline(always)]
+    #[must_use]
+    pub const fn rules(self, sent: bool) -> Option<u32> {
+        let plain = if sent { Self::EGRESS } else { Self::INGRESS };
+        let is_open = (self.0 ^ self.0 >> 16) & 0xffff == 0xffff;
+        if is_open && self.0 & plain != 0 { Some(self.0 & Self::RULES) } else { None }
+    }
+}
+
+const _: () = assert!(Lane::RULES as usize == MAX_IMAGES - 1);
+const _: () = assert!(Lane::PLACES as usize == MAX_LANES - 1);
+
+/// What was let through to and from one interface by rules, on one CPU: value of [`PASSES_MAP`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passes {
+    /// What the container sent.
+    pub egress: Counter,
+    /// What it received.
+    pub ingress: Counter,
 }
 
 /// A node of a search, or a set of rules: see [`crate::rules`]. All blocks are alike, and what one
@@ -155,8 +234,19 @@ pub struct RuleImage {
     pub flows_mask: u32,
     /// Which of its policies this is; of it, the bits of [`crate::connection::flow::EPOCH`] count.
     pub epoch: u32,
+    /// The interface.
+    pub ifindex: u32,
     /// What of the other maps is this image's, for the next daemon.
     pub extent: Extent,
+}
+
+impl RuleImage {
+    /// The entry of [`PASSES_MAP`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn passes(&self) -> u32 {
+        self.flows >> TABLE_SHIFT
+    }
 }
 
 const _: () = assert!(size_of::<RuleImage>() == 256);
@@ -177,8 +267,6 @@ pub struct Extent {
     pub first_counter: u32,
     /// How many.
     pub counters: u32,
-    /// Nothing.
-    pub reserved: u32,
 }
 
 /// Connections with the same lower bits of their fingerprints: value of [`FLOWS_MAP`].
@@ -359,8 +447,8 @@ impl PacketRecord {
 #[cfg(feature = "user")]
 mod pod {
     use super::{
-        Block, Counter, FlowBucket, FlowSecret, InterfacePolicy, InterfaceStats, RuleImage,
-        StatsKey,
+        Block, Counter, FlowBucket, FlowSecret, InterfacePolicy, InterfaceStats, Lane, Passes,
+        RuleImage, StatsKey,
     };
 
     // SAFETY: `repr(C)` of four words: no padding, every bit pattern is a value.
@@ -369,6 +457,10 @@ mod pod {
     unsafe impl aya::Pod for Block {}
     // SAFETY: two words.
     unsafe impl aya::Pod for Counter {}
+    // SAFETY: one word.
+    unsafe impl aya::Pod for Lane {}
+    // SAFETY: four words.
+    unsafe impl aya::Pod for Passes {}
     // SAFETY: words alone.
     unsafe impl aya::Pod for FlowBucket {}
     // SAFETY: words alone.

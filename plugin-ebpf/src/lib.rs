@@ -12,6 +12,7 @@
 )]
 
 pub mod clock;
+pub mod fast;
 pub mod judge;
 pub mod maps;
 pub mod packet;
@@ -72,6 +73,10 @@ macro_rules! policy {
         #[$crate::aya_ebpf::macros::classifier]
         #[inline(always)]
         fn ebpf_netns_out(ctx: $crate::aya_ebpf::programs::TcContext) -> i32 {
+            let verdict = ebpf_netns_fast_out(ctx.skb.skb);
+            if verdict != $crate::fast::UNDECIDED {
+                return verdict;
+            }
             let policy = $crate::maps::policy($crate::packet::TcFrame(&ctx).ifindex());
             let observer = $crate::plugin_common::abi::Observer::Egress;
             if policy.rules == 0 {
@@ -84,12 +89,28 @@ macro_rules! policy {
         #[$crate::aya_ebpf::macros::classifier]
         #[inline(always)]
         fn ebpf_netns_in(ctx: $crate::aya_ebpf::programs::TcContext) -> i32 {
+            let verdict = ebpf_netns_fast_in(ctx.skb.skb);
+            if verdict != $crate::fast::UNDECIDED {
+                return verdict;
+            }
             let policy = $crate::maps::policy($crate::packet::TcFrame(&ctx).ifindex());
             let observer = $crate::plugin_common::abi::Observer::Ingress;
             if policy.rules == 0 {
                 return ebpf_netns_presets(ctx.skb.skb, observer as u32, policy.ingress.bits());
             }
             $crate::rules::tc::<$crate::clock::$clock>(&ctx, observer, policy.ingress, policy.rules)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn ebpf_netns_fast_out(skb: *mut $crate::aya_ebpf::bindings::__sk_buff) -> i32 {
+            $crate::fast::tc::<$crate::clock::$clock, true>(skb)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn ebpf_netns_fast_in(skb: *mut $crate::aya_ebpf::bindings::__sk_buff) -> i32 {
+            $crate::fast::tc::<$crate::clock::$clock, false>(skb)
         }
 
         #[unsafe(no_mangle)]
@@ -154,14 +175,42 @@ macro_rules! policy {
 
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn ebpf_netns_ask_egress(rules: u32, direction: u32) -> u64 {
-            $crate::rules::parts::ask::<true>(rules, direction)
+        extern "C" fn ebpf_netns_ask(rules: u32, egress: u32, direction: u32) -> u64 {
+            $crate::rules::parts::ask(rules, egress, direction)
         }
 
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn ebpf_netns_ask_ingress(rules: u32, direction: u32) -> u64 {
-            $crate::rules::parts::ask::<false>(rules, direction)
+        extern "C" fn ebpf_netns_ask_egress_4(rules: u32, remote: u32, service: u32) -> u64 {
+            $crate::rules::parts::ask_4::<true>(rules, remote, service)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn ebpf_netns_ask_egress_6(
+            rules: u32,
+            high: u64,
+            low: u64,
+            service: u32,
+        ) -> u64 {
+            $crate::rules::parts::ask_6::<true>(rules, high, low, service)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn ebpf_netns_ask_ingress_4(rules: u32, remote: u32, service: u32) -> u64 {
+            $crate::rules::parts::ask_4::<false>(rules, remote, service)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn ebpf_netns_ask_ingress_6(
+            rules: u32,
+            high: u64,
+            low: u64,
+            service: u32,
+        ) -> u64 {
+            $crate::rules::parts::ask_6::<false>(rules, high, low, service)
         }
     };
 }

@@ -8,8 +8,8 @@ use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::btf_map;
 use plugin_common::abi::{
     Block, Counter, EVENTS_BYTES, FlowBucket, FlowSecret, InterfacePolicy, InterfaceStats,
-    LOG_BURST, LOG_WINDOW_NS, MAX_BLOCKS, MAX_BUCKETS, MAX_HITS, MAX_IMAGES, MAX_LEAVES,
-    PacketRecord, RuleImage, StatsKey,
+    LOG_BURST, LOG_WINDOW_NS, Lane, MAX_BLOCKS, MAX_BUCKETS, MAX_HITS, MAX_IMAGES, MAX_LANES,
+    MAX_LEAVES, MAX_PASSES, PacketRecord, Passes, RuleImage, StatsKey,
 };
 use plugin_common::connection::flow::{self, FlowState};
 use plugin_common::packet::Packet;
@@ -50,6 +50,12 @@ static SECRET: Array<FlowSecret, 1> = Array::new();
 #[btf_map]
 static HITS: Array<Counter, MAX_HITS> = Array::new();
 
+#[btf_map]
+static LANES: Array<u32, MAX_LANES> = Array::new();
+
+#[btf_map]
+static PASSES: PerCpuArray<Passes, MAX_PASSES> = PerCpuArray::new();
+
 /// The packet that this CPU looks at. Words, for [`Packet`] is no type that BTF could describe.
 #[btf_map]
 static PACKET: PerCpuArray<[u64; PACKET_WORDS], 1> = PerCpuArray::new();
@@ -74,6 +80,13 @@ pub fn policy(ifindex: u32) -> InterfacePolicy {
             rules: 0,
         },
     }
+}
+
+/// What is known of an interface without looking its policy up.
+#[inline(always)]
+#[must_use]
+pub fn lane(ifindex: u32) -> Option<Lane> {
+    LANES.get(Lane::place(ifindex)).map(|lane| Lane(*lane))
 }
 
 /// The packet that this CPU looks at.
@@ -126,6 +139,17 @@ pub fn secret() -> Option<&'static FlowSecret> {
 #[must_use]
 pub fn bucket(number: u32) -> Option<Bucket> {
     FLOWS.get_ptr_mut(number).map(Bucket)
+}
+
+/// Counts a packet that rules let through; one that cannot be counted passes all the same.
+#[inline(always)]
+pub fn pass<const SENT: bool>(image: &RuleImage, packets: u32, bytes: u32) {
+    let Some(passes) = PASSES.get_ptr_mut(image.passes()) else { return };
+    // SAFETY: the pointer comes from a lookup that succeeded, and is this CPU's alone.
+    let passes = unsafe { &mut *passes };
+    let counter = if SENT { &mut passes.egress } else { &mut passes.ingress };
+    counter.packets += u64::from(packets);
+    counter.bytes += u64::from(bytes);
 }
 
 /// Counts a packet that a rule decided over.

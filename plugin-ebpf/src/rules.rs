@@ -12,7 +12,7 @@ use plugin_common::connection::{self, Context, Decision, NO_RULE, Of};
 use plugin_common::identity::Standing;
 use plugin_common::packet::{Frame as _, Packet, parse_into};
 use plugin_common::presets::Presets;
-use plugin_common::rules::{Ruling, Tables};
+use plugin_common::rules::{Question, Ruling, Tables};
 use plugin_common::verdict::{Reason, verdict};
 
 use crate::clock::{Clock, ticks};
@@ -90,10 +90,11 @@ impl Context for Parts<'_> {
     }
 
     #[inline(always)]
-    fn touch(&self, fingerprint: u64, said: Said) -> Option<FlowState> {
+    fn touch(&self, fingerprint: u64, said: Said, begins: bool) -> Option<FlowState> {
         let bucket = connection::bucket(self.image, fingerprint);
-        let said = u32::from(said.protocol) << 16 | u32::from(said.flags) << 8 | self.direction;
-        state(ebpf_netns_touch(bucket, fingerprint, said, self.now))
+        let packet = u32::from(said.protocol) << 16 | u32::from(said.flags) << 8;
+        let packet = packet | u32::from(begins) << 1 | self.direction;
+        state(ebpf_netns_touch(bucket, fingerprint, packet, self.now))
     }
 
     #[inline(always)]
@@ -103,8 +104,7 @@ impl Context for Parts<'_> {
 
     #[inline(always)]
     fn keep(&self, fingerprint: u64, state: FlowState) -> bool {
-        let bucket = connection::bucket(self.image, fingerprint);
-        ebpf_netns_keep(bucket, fingerprint, state.0, self.now) != 0
+        keep(self.image, fingerprint, state, self.now)
     }
 
     #[inline(always)]
@@ -114,18 +114,41 @@ impl Context for Parts<'_> {
 
     #[inline(always)]
     fn ruling(&self, egress: bool) -> Ruling {
-        // Each side's table is at a place that is a constant in a function of its own.
-        Ruling::from_number(if egress {
-            ebpf_netns_ask_egress(self.rules, self.direction)
-        } else {
-            ebpf_netns_ask_ingress(self.rules, self.direction)
-        })
+        Ruling::from_number(ebpf_netns_ask(self.rules, egress.into(), self.direction))
     }
 
     #[inline(always)]
     fn now(&self) -> u32 {
         self.now
     }
+}
+
+/// Keeps a connection.
+#[inline(always)]
+pub(crate) fn keep(image: &RuleImage, fingerprint: u64, state: FlowState, now: u32) -> bool {
+    let bucket = connection::bucket(image, fingerprint);
+    ebpf_netns_keep(bucket, fingerprint, state.0, now) != 0
+}
+
+/// Asks the rules. Each side's table is at a place that is a constant in a function of its own.
+#[inline(always)]
+pub(crate) fn ask(rules: u32, egress: bool, question: &Question) -> Ruling {
+    let Question { remote: [first, second, third, fourth], service, ip_version } = *question;
+    Ruling::from_number(if ip_version == 4 {
+        if egress {
+            ebpf_netns_ask_egress_4(rules, first, service)
+        } else {
+            ebpf_netns_ask_ingress_4(rules, first, service)
+        }
+    } else {
+        let high = u64::from(first) << 32 | u64::from(second);
+        let low = u64::from(third) << 32 | u64::from(fourth);
+        if egress {
+            ebpf_netns_ask_egress_6(rules, high, low, service)
+        } else {
+            ebpf_netns_ask_ingress_6(rules, high, low, service)
+        }
+    })
 }
 
 // Declared by `policy`.
@@ -137,8 +160,11 @@ unsafe extern "C" {
     safe fn ebpf_netns_find(bucket: u32, fingerprint: u64, now: u32) -> u64;
     safe fn ebpf_netns_keep(bucket: u32, fingerprint: u64, state: u64, now: u32) -> u32;
     safe fn ebpf_netns_forget(bucket: u32, fingerprint: u64) -> u32;
-    safe fn ebpf_netns_ask_egress(rules: u32, direction: u32) -> u64;
-    safe fn ebpf_netns_ask_ingress(rules: u32, direction: u32) -> u64;
+    safe fn ebpf_netns_ask(rules: u32, egress: u32, direction: u32) -> u64;
+    safe fn ebpf_netns_ask_egress_4(rules: u32, remote: u32, service: u32) -> u64;
+    safe fn ebpf_netns_ask_ingress_4(rules: u32, remote: u32, service: u32) -> u64;
+    safe fn ebpf_netns_ask_egress_6(rules: u32, high: u64, low: u64, service: u32) -> u64;
+    safe fn ebpf_netns_ask_ingress_6(rules: u32, high: u64, low: u64, service: u32) -> u64;
 }
 
 /// A state that is there has a bit set.
@@ -213,7 +239,9 @@ pub mod parts {
     pub fn touch(bucket: u32, fingerprint: u64, said: u32, now: u32) -> u64 {
         let Some(bucket) = maps::bucket(bucket) else { return 0 };
         let packet = Said { protocol: (said >> 16 & 0xff) as u8, flags: (said >> 8 & 0xff) as u8 };
-        flow::touch(&bucket, fingerprint, said & 1 != 0, packet, now).map_or(0, |state| state.0)
+        let noted = |before: FlowState| !before.gives_way(said & 2 != 0);
+        let before = flow::touch(&bucket, fingerprint, said & 1 != 0, packet, now, noted);
+        before.map_or(0, |state| state.0)
     }
 
     /// [`flow::find`].
@@ -242,14 +270,36 @@ pub mod parts {
         0
     }
 
-    /// [`connection::ruling`].
+    /// Asks the rules for connections that one side begins about the packet.
     #[inline(always)]
     #[must_use]
-    pub fn ask<const EGRESS: bool>(rules: u32, direction: u32) -> u64 {
-        let (Some(packet), Some(image)) = (maps::packet(), maps::image(rules)) else {
-            return Ruling::BROKEN.number();
-        };
+    pub fn ask(rules: u32, egress: u32, direction: u32) -> u64 {
+        let Some(packet) = maps::packet() else { return Ruling::BROKEN.number() };
+        let egress = egress != 0;
+        let question = connection::question(packet, egress, direction != 0);
+        super::ask(rules, egress, &question).number()
+    }
+
+    /// [`rules::decide`](plugin_common::rules::decide) over IPv4.
+    #[inline(always)]
+    #[must_use]
+    pub fn ask_4<const EGRESS: bool>(rules: u32, remote: u32, service: u32) -> u64 {
+        decide::<EGRESS>(rules, &Question { remote: [remote, 0, 0, 0], service, ip_version: 4 })
+    }
+
+    /// [`rules::decide`](plugin_common::rules::decide) over IPv6.
+    #[inline(always)]
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "they are halves")]
+    pub fn ask_6<const EGRESS: bool>(rules: u32, high: u64, low: u64, service: u32) -> u64 {
+        let remote = [(high >> 32) as u32, high as u32, (low >> 32) as u32, low as u32];
+        decide::<EGRESS>(rules, &Question { remote, service, ip_version: 6 })
+    }
+
+    #[inline(always)]
+    fn decide<const EGRESS: bool>(rules: u32, question: &Question) -> u64 {
+        let Some(image) = maps::image(rules) else { return Ruling::BROKEN.number() };
         let table = if EGRESS { &image.egress } else { &image.ingress };
-        connection::ruling(&InMaps, packet, table, EGRESS, direction != 0).number()
+        plugin_common::rules::decide(&InMaps, table, question).number()
     }
 }

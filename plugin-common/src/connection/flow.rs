@@ -173,6 +173,13 @@ impl FlowState {
         (first | second) & RESET != 0 || first & second & ENDED != 0
     }
 
+    /// Whether a packet that begins a connection, or does not, begins another one in its place.
+    #[inline(always)]
+    #[must_use]
+    pub const fn gives_way(self, begins: bool) -> bool {
+        begins && self.has_ended()
+    }
+
     /// After another packet.
     #[inline(always)]
     #[must_use]
@@ -264,8 +271,8 @@ macro_rules! each_way {
     };
 }
 
-/// Notes a packet of a connection that is in the bucket, and returns how the connection stood
-/// before; `None` if it is not there, or not any more.
+/// Notes a packet of a connection that is in the bucket, if it is to be noted there, and returns how
+/// the connection stood before; `None` if it is not there, or not any more.
 #[inline(always)]
 pub fn touch<B: Bucket>(
     bucket: &B,
@@ -273,6 +280,7 @@ pub fn touch<B: Bucket>(
     from_container: bool,
     said: Said,
     now: u32,
+    noted: impl Fn(FlowState) -> bool,
 ) -> Option<FlowState> {
     each_way!(WAY, {
         if bucket.fingerprint(WAY) == fingerprint {
@@ -281,7 +289,7 @@ pub fn touch<B: Bucket>(
                 return None;
             }
             let after = before.heard(from_container, said, now);
-            if after != before {
+            if after != before && noted(before) {
                 bucket.set_state(WAY, after);
             }
             // Another processor may have put another connection there meanwhile.

@@ -1,23 +1,24 @@
 //! What rules make of a packet: whether it is its sender's own, whether it belongs to a connection
 //! that they allowed, and, if it begins one, whether they allow that. Pure.
 
+pub mod fast;
 pub mod flow;
 #[cfg(test)]
 mod tests;
 
 use self::flow::{FlowState, Said, Tuple};
-use crate::abi::{FlowSecret, RuleImage, RuleTable};
+use crate::abi::{FlowSecret, RuleImage};
 use crate::compiler::opaque;
 use crate::identity::{self, Standing};
 use crate::packet::{Fragment, Frame, Packet, protocol};
-use crate::rules::{self, Question, Ruling, Tables};
+use crate::rules::{self, Question, Ruling};
 use crate::verdict::Reason;
 
 /// The parts of a decision over one packet, each of which may look at more than the packet.
 ///
 /// In the kernel each is a function that the verifier looks at by itself: together they would be too
-/// much for it. What they do is in this crate: [`standing`], [`fingerprint`], [`ruling`], and the
-/// functions of [`flow`].
+/// much for it. What they do is in this crate: [`standing`], [`fingerprint`], [`rules::decide`] over a
+/// [`question`], and the functions of [`flow`].
 pub trait Context {
     /// Whether the packet is its sender's own.
     fn standing(&self) -> Standing;
@@ -25,8 +26,9 @@ pub trait Context {
     /// The fingerprint of the packet's connection; 0 if it is too short for one.
     fn fingerprint(&self, of: Of) -> u64;
 
-    /// How a connection stood before this packet, which is noted.
-    fn touch(&self, fingerprint: u64, said: Said) -> Option<FlowState>;
+    /// How a connection stood before this packet, which is noted, but for one that begins another
+    /// connection where this one has ended.
+    fn touch(&self, fingerprint: u64, said: Said, begins: bool) -> Option<FlowState>;
 
     /// How a connection stands.
     fn find(&self, fingerprint: u64) -> Option<FlowState>;
@@ -102,9 +104,9 @@ pub fn judge<C: Context>(
         // What it quotes went the other way, and is not heard of again by that.
         context.find(fingerprint)
     } else {
-        context.touch(fingerprint, said)
+        context.touch(fingerprint, said, is_beginning(packet))
     };
-    let found = found.filter(|before| !(before.has_ended() && is_beginning(packet)));
+    let found = found.filter(|before| !before.gives_way(is_beginning(packet)));
     // Neither says what a policy that has changed would have to know of what it belongs to. The
     // connection's next packet does, and what is lost of a datagram is sent again.
     let found = found.filter(|before| before.epoch() == epoch || !(quoted || later));
@@ -117,7 +119,7 @@ pub fn judge<C: Context>(
         Some(before) => {
             // A policy that has changed judges the connections that it finds, by the rules for who
             // began.
-            let decision = by_rules(context, before.from_container());
+            let decision = by_rules(context.ruling(before.from_container()));
             if !decision.reason.passes() {
                 context.forget(fingerprint);
                 return decision;
@@ -127,7 +129,7 @@ pub fn judge<C: Context>(
             with_fragments(context, packet, epoch, from_container, decision)
         }
         None => {
-            let decision = by_rules(context, from_container);
+            let decision = by_rules(context.ruling(from_container));
             if quoted || !decision.reason.passes() || !is_tracked(packet) {
                 return decision;
             }
@@ -161,10 +163,9 @@ fn with_fragments<C: Context>(
     }
 }
 
-/// Asks the rules for connections that one side begins.
+/// What follows from what the rules say.
 #[inline(always)]
-fn by_rules<C: Context>(context: &C, egress: bool) -> Decision {
-    let ruling = context.ruling(egress);
+fn by_rules(ruling: Ruling) -> Decision {
     let reason = if ruling.is_broken() {
         Reason::Closed
     } else if ruling.allowed() {
@@ -214,21 +215,15 @@ pub fn fingerprint<F: Frame>(
     told.unwrap_or(0)
 }
 
-/// What rules make of a packet that either side sent: [`Context::ruling`].
+/// What the rules for connections that one side begins are asked about a packet.
 #[inline(always)]
-pub fn ruling<T: Tables>(
-    tables: &T,
-    packet: &Packet,
-    table: &RuleTable,
-    egress: bool,
-    from_container: bool,
-) -> Ruling {
-    let question = Question {
+#[must_use]
+pub fn question(packet: &Packet, egress: bool, from_container: bool) -> Question {
+    Question {
         remote: pick(from_container, &packet.destination, &packet.source),
         service: service(packet, egress != from_container),
         ip_version: packet.ip_version.into(),
-    };
-    rules::decide(tables, table, &question)
+    }
 }
 
 /// The bucket of a connection.

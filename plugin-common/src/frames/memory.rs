@@ -9,7 +9,7 @@ use crate::connection::flow::{self, Bucket, FlowState, Said, WAYS};
 use crate::connection::{self, Context, Decision, NO_RULE, Of};
 use crate::identity::Standing;
 use crate::packet::{Bytes, Packet, parse};
-use crate::rules::{Ruling, Tables};
+use crate::rules::{self, Ruling, Tables};
 use crate::verdict::Reason;
 
 /// Blocks and leaves, from place 0 on.
@@ -155,8 +155,10 @@ impl Context for InMemory<'_> {
         connection::fingerprint(&self.frame, self.packet, secret, of, self.from_container)
     }
 
-    fn touch(&self, fingerprint: u64, said: Said) -> Option<FlowState> {
-        flow::touch(self.bucket(fingerprint)?, fingerprint, self.from_container, said, self.now)
+    fn touch(&self, fingerprint: u64, said: Said, begins: bool) -> Option<FlowState> {
+        let bucket = self.bucket(fingerprint)?;
+        let noted = |before: FlowState| !before.gives_way(begins);
+        flow::touch(bucket, fingerprint, self.from_container, said, self.now, noted)
     }
 
     fn find(&self, fingerprint: u64) -> Option<FlowState> {
@@ -176,9 +178,8 @@ impl Context for InMemory<'_> {
 
     fn ruling(&self, egress: bool) -> Ruling {
         let table = if egress { &self.image.egress } else { &self.image.ingress };
-        let ruling =
-            connection::ruling(self.places, self.packet, table, egress, self.from_container);
-        Ruling::from_number(ruling.number())
+        let question = connection::question(self.packet, egress, self.from_container);
+        Ruling::from_number(rules::decide(self.places, table, &question).number())
     }
 
     fn now(&self) -> u32 {

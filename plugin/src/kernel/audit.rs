@@ -35,7 +35,7 @@ impl Kernel {
     ///
     /// When the kernel does not tell.
     pub fn audit(&mut self, ifindex: Ifindex, standing: &Standing) -> Result<Damage, Refusal> {
-        let entry = self.policy.get(&ifindex.get(), 0).ok();
+        let entry = self.policies.get(ifindex);
         let mut damage = Damage { policy: entry != standing.policy, ..Damage::default() };
         // Nothing is known of the programs of an earlier daemon, and they are about to be replaced.
         for way in standing.ways.difference(&standing.inherited) {

@@ -50,10 +50,14 @@ impl Kernel {
             }
         }
         for (index, standing) in &mut found {
-            standing.policy = self.policy.get(&index.get(), 0).ok();
+            standing.policy = self.policies.get(*index);
             standing.inherited.clone_from(&standing.ways);
             if let Some(policy) = standing.policy.filter(|policy| policy.rules != 0) {
                 self.rules.inherit(*index, policy.rules);
+                // The daemon before may have ended between two writes.
+                if let Err(error) = self.policies.open(*index) {
+                    warn!(%index, %error, "packets take the long way");
+                }
             }
         }
         self.forget_all_but(&found);
@@ -89,7 +93,7 @@ impl Kernel {
     /// Removes the entries of interfaces that have nothing of ours: an index names another
     /// interface once the first is gone.
     fn forget_all_but(&mut self, found: &BTreeMap<Ifindex, Standing>) {
-        let entries: Vec<u32> = self.policy.keys().filter_map(Result::ok).collect();
+        let entries: Vec<u32> = self.policies.interfaces().collect();
         let counted: Vec<u32> =
             self.stats.keys().filter_map(Result::ok).map(|key| key.ifindex).collect();
         let indices: BTreeSet<u32> = entries.into_iter().chain(counted).collect();

@@ -8,7 +8,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use ebpf_netns::RtnlError;
 use plugin_common::abi::{
     BLOCKS_MAP, EGRESS_PROGRAM, EVENTS_MAP, FLOWS_MAP, HITS_MAP, IMAGES_MAP, INGRESS_PROGRAM,
-    LEAVES_MAP, POLICY_MAP, SECRET_MAP, STATS_MAP, XDP_PROGRAM,
+    LANES_MAP, LEAVES_MAP, PASSES_MAP, POLICY_MAP, SECRET_MAP, STATS_MAP, XDP_PROGRAM,
 };
 use serde::{Deserialize, Serialize};
 
@@ -66,9 +66,9 @@ pub fn probe() {
     aya::features();
 }
 
-pub(super) const MAPS: [&str; 9] = [
+pub(super) const MAPS: [&str; 11] = [
     POLICY_MAP, STATS_MAP, EVENTS_MAP, IMAGES_MAP, BLOCKS_MAP, LEAVES_MAP, FLOWS_MAP, SECRET_MAP,
-    HITS_MAP,
+    HITS_MAP, LANES_MAP, PASSES_MAP,
 ];
 
 /// Loads the object. Its programs are new with every start; its maps are those that are pinned, so

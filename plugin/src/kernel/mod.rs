@@ -12,6 +12,7 @@ mod inherit;
 mod load;
 mod object;
 mod pins;
+mod policies;
 mod pool;
 mod query;
 mod refusal;
@@ -21,11 +22,11 @@ mod stats;
 use std::collections::{BTreeMap, BTreeSet};
 
 use aya::Ebpf;
-use aya::maps::{HashMap, MapData, PerCpuHashMap};
+use aya::maps::{MapData, PerCpuHashMap};
 use aya::programs::{Program, ProgramError};
 use ebpf_netns::{ErrorClass, Ifindex, Link, Rtnl};
 use plugin_common::abi::{
-    EVENTS_MAP, InterfacePolicy, InterfaceStats, Observer, POLICY_MAP, STATS_MAP, StatsKey,
+    EVENTS_MAP, InterfacePolicy, InterfaceStats, Observer, STATS_MAP, StatsKey,
 };
 
 pub use self::audit::Damage;
@@ -43,7 +44,7 @@ use crate::plan::{Hook, Step, Way};
 pub struct Kernel {
     pins: Pins,
     ebpf: Ebpf,
-    policy: HashMap<MapData, u32, InterfacePolicy>,
+    policies: policies::Policies,
     stats: PerCpuHashMap<MapData, StatsKey, InterfaceStats>,
     rules: rules::RuleStore,
     /// Every map once more, to pin it again with.
@@ -63,7 +64,7 @@ impl Kernel {
     /// When the kernel refuses.
     pub fn load(pins: Pins) -> Result<(Self, PacketEvents), LoadError> {
         let (mut ebpf, identities) = load::load(&pins)?;
-        let policy = load::take(&mut ebpf, POLICY_MAP)?;
+        let policies = policies::Policies::new(&mut ebpf)?;
         let stats = load::take(&mut ebpf, STATS_MAP)?;
         let events = PacketEvents::new(load::take(&mut ebpf, EVENTS_MAP)?);
         let rules = rules::RuleStore::new(&mut ebpf)?;
@@ -72,7 +73,7 @@ impl Kernel {
             maps: load::pinned_maps(&pins)?,
             pins,
             ebpf,
-            policy,
+            policies,
             stats,
             attached: BTreeMap::new(),
             qdiscs: BTreeSet::new(),
@@ -119,11 +120,10 @@ impl Kernel {
 
     /// One write: the programs see the old entry or the new one.
     fn set_policy(&mut self, ifindex: Ifindex, policy: InterfacePolicy) -> Result<(), Refusal> {
-        let key = ifindex.get();
-        let quarantined =
-            self.policy.get(&key, 0).map_or(true, |old| old == InterfacePolicy::CLOSED);
-        self.policy
-            .insert(key, policy, 0)
+        let before = self.policies.get(ifindex);
+        let quarantined = before.is_none_or(|old| old == InterfacePolicy::CLOSED);
+        self.policies
+            .set(ifindex, policy)
             .map_err(|error| Refusal::new(format!("write the policy map: {error}")))?;
         // What was dropped before anybody knew whose the interface is says nothing of the policy.
         if quarantined && policy != InterfacePolicy::CLOSED {
@@ -174,7 +174,12 @@ impl Kernel {
     #[must_use]
     pub fn traffic(&self, ifindex: Ifindex, hook: Hook) -> Traffic {
         let key = StatsKey { ifindex: ifindex.get(), observer: observer(hook) as u32 };
-        self.stats.get(&key, 0).map_or_else(|_| Traffic::default(), |stats| Traffic::sum(&stats))
+        let mut traffic = self
+            .stats
+            .get(&key, 0)
+            .map_or_else(|_| Traffic::default(), |stats| Traffic::sum(&stats));
+        traffic.let_through(self.rules.passed(ifindex, hook));
+        traffic
     }
 
     /// The program of a hook.
@@ -185,11 +190,12 @@ impl Kernel {
 
     /// Removes an interface from the maps. What is not there is as good as removed.
     fn forget(&mut self, ifindex: Ifindex) {
-        if let Ok(policy) = self.policy.get(&ifindex.get(), 0) {
+        let policy = self.policies.get(ifindex);
+        self.policies.remove(ifindex);
+        if let Some(policy) = policy {
             self.rules.give_up(policy.rules);
         }
         self.rules.forget(ifindex);
-        self.policy.remove(&ifindex.get()).ok();
         self.forget_all_traffic(ifindex);
     }
 
@@ -203,6 +209,7 @@ impl Kernel {
     fn forget_traffic(&mut self, ifindex: Ifindex, hook: Hook) {
         let key = StatsKey { ifindex: ifindex.get(), observer: observer(hook) as u32 };
         self.stats.remove(&key).ok();
+        self.rules.forget_passed(ifindex, hook);
     }
 }
 

@@ -31,7 +31,7 @@ const USUAL_MOUNT_POINT: &str = "/sys/fs/bpf";
 
 /// The layout of the maps that this version writes. To be raised with every change of a map's key
 /// or value, so that no program reads what was written for another.
-const LAYOUT: u32 = 2;
+const LAYOUT: u32 = 3;
 
 /// The directory cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use aya::Ebpf;
-use aya::maps::{Array, MapData};
+use aya::maps::{Array, MapData, PerCpuArray, PerCpuValues};
 use ebpf_netns::Ifindex;
 use plugin_common::abi::{
     BLOCKS_MAP, Block, Counter, Endpoint, Extent, FLOWS_MAP, FlowBucket, FlowSecret, HITS_MAP,
-    IMAGES_MAP, LEAVES_MAP, MAX_BLOCKS, MAX_BUCKETS, MAX_HITS, MAX_IMAGES, MAX_LEAVES, RuleImage,
-    SECRET_MAP,
+    IMAGES_MAP, LEAVES_MAP, MAX_BLOCKS, MAX_BUCKETS, MAX_HITS, MAX_IMAGES, MAX_LEAVES, PASSES_MAP,
+    Passes, RuleImage, SECRET_MAP, TABLE_SHIFT,
 };
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -21,12 +21,13 @@ use super::load::{self, LoadError};
 use super::pool::{Pool, Run};
 use super::refusal::Refusal;
 use crate::datapath::{Places, Program};
+use crate::plan::Hook;
 
 /// For how long nothing is used again that a program might still look at.
 const GRACE: Duration = Duration::from_secs(10);
 /// Buckets of an interface's table of connections, and the fewest where there is no room for more.
 const BUCKETS: u32 = 1024;
-const FEWEST_BUCKETS: u32 = 64;
+const FEWEST_BUCKETS: u32 = 1 << TABLE_SHIFT;
 
 /// The rules of one interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +54,7 @@ pub(super) struct RuleStore {
     images: Array<MapData, RuleImage>,
     hits: Array<MapData, Counter>,
     flows: Array<MapData, FlowBucket>,
+    passes: PerCpuArray<MapData, Passes>,
     free: Free,
     /// What each image has taken of the other maps.
     taken: BTreeMap<u32, Extent>,
@@ -76,6 +78,13 @@ struct Table {
     epoch: u32,
 }
 
+impl Table {
+    /// The entry of [`PASSES_MAP`], as [`RuleImage::passes`] says.
+    fn passes(&self) -> u32 {
+        self.buckets.first >> TABLE_SHIFT
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Given {
     Image(u32, Extent),
@@ -92,6 +101,7 @@ impl RuleStore {
             images: load::take(ebpf, IMAGES_MAP)?,
             hits: load::take(ebpf, HITS_MAP)?,
             flows: load::take(ebpf, FLOWS_MAP)?,
+            passes: load::take(ebpf, PASSES_MAP)?,
             free: Free {
                 blocks: Pool::new(MAX_BLOCKS),
                 leaves: Pool::new(MAX_LEAVES),
@@ -139,7 +149,6 @@ impl RuleStore {
             leaves: leaves.length,
             first_counter: counters.first,
             counters: counters.length,
-            reserved: 0,
         };
         self.taken.insert(image.first, extent);
         let epoch = table.epoch.wrapping_add(1);
@@ -151,6 +160,7 @@ impl RuleStore {
             flows: table.buckets.first,
             flows_mask: table.buckets.length - 1,
             epoch,
+            ifindex: ifindex.get(),
             extent,
         };
         let written = set_all(&mut self.blocks, blocks.first, placed.blocks)
@@ -190,6 +200,34 @@ impl RuleStore {
         Hits { packets, bytes }
     }
 
+    /// What rules let through to or from an interface.
+    pub(super) fn passed(&self, ifindex: Ifindex, hook: Hook) -> Counter {
+        let mut sum = Counter::default();
+        let per_cpu = self.tables.get(&ifindex).map(|table| self.passes.get(&table.passes(), 0));
+        for passes in per_cpu.into_iter().flatten().flat_map(|values| values.to_vec()) {
+            if let Some(Counter { packets, bytes }) = of_hook(passes, hook) {
+                sum.packets += packets;
+                sum.bytes += bytes;
+            }
+        }
+        sum
+    }
+
+    /// Counts anew what rules let through.
+    pub(super) fn forget_passed(&mut self, ifindex: Ifindex, hook: Hook) {
+        let Some(table) = self.tables.get(&ifindex) else { return };
+        let Ok(per_cpu) = self.passes.get(&table.passes(), 0) else { return };
+        let left = per_cpu.iter().map(|Passes { egress, ingress }| match hook {
+            Hook::Xdp => Passes { egress: *egress, ingress: *ingress },
+            Hook::Egress => Passes { egress: Counter::default(), ingress: *ingress },
+            Hook::Ingress => Passes { egress: *egress, ingress: Counter::default() },
+        });
+        // What cannot be written is counted on.
+        if let Ok(left) = PerCpuValues::try_from(left.collect::<Vec<_>>()) {
+            self.passes.set(table.passes(), left, 0).ok();
+        }
+    }
+
     /// The table of connections of an interface, made empty where it has none yet.
     fn table(&mut self, ifindex: Ifindex) -> Result<Table, Refusal> {
         if let Some(table) = self.tables.get(&ifindex) {
@@ -206,7 +244,11 @@ impl RuleStore {
         // A container that had the same address must leave nothing to this one.
         let empty = (0..buckets.length).map(|_| FlowBucket::default());
         set_all(&mut self.flows, buckets.first, empty)?;
-        Ok(Table { buckets, epoch: 0 })
+        let table = Table { buckets, epoch: 0 };
+        self.tables.insert(ifindex, table);
+        self.forget_passed(ifindex, Hook::Egress);
+        self.forget_passed(ifindex, Hook::Ingress);
+        Ok(table)
     }
 
     fn take(&mut self, lengths: [usize; 4]) -> Result<[Run; 4], Refusal> {
@@ -246,15 +288,8 @@ impl RuleStore {
             self.limbo.pop_front();
             match given {
                 Given::Image(number, extent) => {
-                    let Extent {
-                        first_block,
-                        blocks,
-                        first_leaf,
-                        leaves,
-                        first_counter,
-                        counters,
-                        reserved: _,
-                    } = extent;
+                    let Extent { first_block, blocks, first_leaf, leaves, first_counter, counters } =
+                        extent;
                     self.free.images.give_back(Run { first: number, length: 1 });
                     self.free.blocks.give_back(Run { first: first_block, length: blocks });
                     self.free.leaves.give_back(Run { first: first_leaf, length: leaves });
@@ -263,6 +298,14 @@ impl RuleStore {
                 Given::Table(buckets) => self.free.flows.give_back(buckets),
             }
         }
+    }
+}
+
+fn of_hook(Passes { egress, ingress }: Passes, hook: Hook) -> Option<Counter> {
+    match hook {
+        Hook::Xdp => None,
+        Hook::Egress => Some(egress),
+        Hook::Ingress => Some(ingress),
     }
 }
 

@@ -40,6 +40,11 @@ impl Traffic {
         traffic
     }
 
+    /// Adds what was let through, and counted elsewhere.
+    pub(super) fn let_through(&mut self, counter: Counter) {
+        self.add(Reason::Passed, counter);
+    }
+
     /// Packets dropped, for whatever reason.
     #[must_use]
     pub fn dropped_packets(&self) -> u64 {

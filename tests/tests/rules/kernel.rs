@@ -3,14 +3,15 @@
 use anyhow::{Context as _, Result, bail};
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuHashMap},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap},
     programs::SchedClassifier,
 };
 use plugin_common::{
     abi::{
         BLOCKS_MAP, Block, Counter, EGRESS_PROGRAM, FLOWS_MAP, FlowBucket, FlowSecret, HITS_MAP,
-        IMAGES_MAP, INGRESS_PROGRAM, InterfacePolicy, InterfaceStats, LEAVES_MAP, Observer,
-        POLICY_MAP, RuleImage, SECRET_MAP, STATS_MAP, StatsKey,
+        IMAGES_MAP, INGRESS_PROGRAM, InterfacePolicy, InterfaceStats, LANES_MAP, LEAVES_MAP, Lane,
+        MAX_PASSES, Observer, PASSES_MAP, POLICY_MAP, Passes, RuleImage, SECRET_MAP, STATS_MAP,
+        StatsKey,
     },
     connection::flow::TICK_SHIFT,
     presets::Presets,
@@ -20,7 +21,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugin/bytecode/");
 /// The interface that a run happens on.
-const LOOPBACK: u32 = 1;
+pub(crate) const LOOPBACK: u32 = 1;
 
 /// One of the committed objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub(crate) struct Kernel {
     flows: Array<MapData, FlowBucket>,
     secret: Array<MapData, FlowSecret>,
     hits: Array<MapData, Counter>,
+    lanes: Array<MapData, Lane>,
+    passes: PerCpuArray<MapData, Passes>,
 }
 
 impl Kernel {
@@ -71,6 +74,8 @@ impl Kernel {
             flows: array(map(FLOWS_MAP)?)?,
             secret: array(map(SECRET_MAP)?)?,
             hits: array(map(HITS_MAP)?)?,
+            lanes: array(map(LANES_MAP)?)?,
+            passes: map(PASSES_MAP)?.try_into()?,
             object,
         })
     }
@@ -95,11 +100,13 @@ impl Kernel {
         Ok(self.secret.set(0, secret, 0)?)
     }
 
-    /// Makes an image the one that holds.
-    pub(crate) fn apply(&mut self, presets: Presets, rules: u32) -> Result<()> {
+    /// Makes an image the one that holds, to be found by the short way too or by the long one alone.
+    pub(crate) fn apply(&mut self, presets: Presets, rules: u32, short: bool) -> Result<()> {
         let policy =
             InterfacePolicy { xdp: Presets::PASS, egress: presets, ingress: presets, rules };
-        Ok(self.policy.insert(LOOPBACK, policy, 0)?)
+        self.policy.insert(LOOPBACK, policy, 0)?;
+        let lane = if short { Lane::of(&policy) } else { Lane::CLOSED };
+        Ok(self.lanes.set(LOOPBACK, lane, 0)?)
     }
 
     pub(crate) fn bucket(&self, place: u32) -> Result<FlowBucket> {
@@ -121,6 +128,16 @@ impl Kernel {
     /// What was counted so far.
     pub(crate) fn counts(&self) -> Result<Counts> {
         let mut counts = Counts::default();
+        let [(sent, sent_bytes), (received, received_bytes)] =
+            counts.each_mut().map(|[(packets, bytes), ..]| (packets, bytes));
+        for place in 0..u32::try_from(MAX_PASSES)? {
+            for Passes { egress, ingress } in self.passes.get(&place, 0)?.iter() {
+                *sent += egress.packets;
+                *sent_bytes += egress.bytes;
+                *received += ingress.packets;
+                *received_bytes += ingress.bytes;
+            }
+        }
         for (counts, observer) in counts.iter_mut().zip([Observer::Egress, Observer::Ingress]) {
             let key = StatsKey { ifindex: LOOPBACK, observer: observer as u32 };
             let stats = match self.stats.get(&key, 0) {

@@ -12,7 +12,7 @@ use plugin_common::{
 };
 
 use crate::case::{Policy, compiled};
-use crate::kernel::{Kernel, Object, takes};
+use crate::kernel::{Kernel, LOOPBACK, Object, takes};
 use crate::policies::{layers, rule};
 use crate::traffic::{Sent, Traffic, endpoint};
 
@@ -86,9 +86,15 @@ fn passed(kernel: &mut Kernel, policy: &Policy, frames: &[Sent]) -> Result<Optio
     let Some(program) = compiled(policy) else { return Ok(None) };
     let placed = program.place(Places::default());
     let (egress, ingress) = (placed.egress, placed.ingress);
-    let image = RuleImage { egress, ingress, endpoint: endpoint(true), ..RuleImage::default() };
+    let image = RuleImage {
+        egress,
+        ingress,
+        endpoint: endpoint(true),
+        ifindex: LOOPBACK,
+        ..RuleImage::default()
+    };
     kernel.put((IMAGE, &image), (0, &placed.blocks), (0, &placed.leaves))?;
-    kernel.apply(Presets::PASS, IMAGE)?;
+    kernel.apply(Presets::PASS, IMAGE, true)?;
     let passes = frames.iter().map(|Sent { bytes, from_container, .. }| {
         if !takes(bytes) {
             return Ok(false);
