@@ -239,7 +239,8 @@ fn own(mac: MacAddress, addresses: &[IpAddr]) -> abi::Endpoint {
         IpAddr::V4(_) => None,
     });
     endpoint.v4.iter_mut().zip(v4).for_each(|(place, address)| *place = address);
-    let v6 = std::iter::once(link_local).chain(v6);
+    // The first one is the one that is looked at first.
+    let v6 = v6.take(endpoint.v6.len() - 1).chain(std::iter::once(link_local));
     endpoint.v6.iter_mut().zip(v6).for_each(|(place, address)| *place = address);
     endpoint
 }
