@@ -101,7 +101,11 @@ fn read(frame: &[u8]) -> Reading {
         Some(LaxNetSlice::Ipv4(ip)) if ip.payload().len_source == LenSource::Slice => {
             return Reading::Unclear;
         }
+        Some(LaxNetSlice::Ipv4(ip)) if !can_be_stepped_over(ip.header().options()) => {
+            return Reading::Unclear;
+        }
         Some(LaxNetSlice::Ipv4(ip)) => (ip.payload(), false),
+        Some(LaxNetSlice::Ipv6(ip)) if has_source_route(ip) => return Reading::Unclear,
         Some(LaxNetSlice::Ipv6(ip)) => (ip.payload(), is_neighbour_discovery(ip)),
     };
     if payload.incomplete {
@@ -138,4 +142,25 @@ fn is_neighbour_discovery(ip: &LaxIpv6Slice<'_>) -> bool {
         && !fragment_header
         && ip.header().hop_limit() == 255
         && matches!(payload, [133..=137, 0, ..])
+}
+
+/// Whether options are whole and none is a source route. The library does not look into them.
+fn can_be_stepped_over(options: &[u8]) -> bool {
+    match options {
+        [] | [0, ..] => true,
+        [1, rest @ ..] => can_be_stepped_over(rest),
+        [131 | 137, ..] => false,
+        [_, length, ..] if *length >= 2 => {
+            options.get(usize::from(*length)..).is_some_and(can_be_stepped_over)
+        }
+        _ => false,
+    }
+}
+
+/// RFC 5095. Only for a chain without fault, as above.
+fn has_source_route(ip: &LaxIpv6Slice<'_>) -> bool {
+    ip.extensions().clone().into_iter().any(|extension| {
+        // The payload of a header in the general form begins behind its length.
+        matches!(extension, Ipv6ExtensionSlice::Routing(header) if header.payload().starts_with(&[0]))
+    })
 }

@@ -30,8 +30,8 @@ fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// Declares what every object has: the licence, which the kernel reads, and the function that
-/// counts.
+/// Declares what every object has: the licence, which the kernel reads, and the functions that
+/// count and that walk options.
 #[macro_export]
 macro_rules! object {
     () => {
@@ -45,6 +45,12 @@ macro_rules! object {
             bytes: u32,
         ) -> u32 {
             $crate::maps::count(ifindex, observer, reason, packets, bytes)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn ebpf_netns_options(word: u32, walk: u32) -> u32 {
+            $crate::plugin_common::packet::options::walk(word, walk)
         }
 
         #[unsafe(link_section = "license")]

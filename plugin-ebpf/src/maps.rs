@@ -259,6 +259,7 @@ pub fn count(ifindex: u32, observer: u32, reason: u32, packets: u32, bytes: u32)
         rogue_server,
         lone_fragment,
         flow_table_full,
+        source_route,
     ] = &mut stats.counters;
     // Each at a place that is a constant. After an offset into a value that is not, and
     // without `CAP_PERFMON`, the verifier takes no two states for the same any more, and does
@@ -285,6 +286,7 @@ pub fn count(ifindex: u32, observer: u32, reason: u32, packets: u32, bytes: u32)
         number if number == Reason::RogueServer as u32 => add(rogue_server, packets, bytes),
         number if number == Reason::LoneFragment as u32 => add(lone_fragment, packets, bytes),
         number if number == Reason::FlowTableFull as u32 => add(flow_table_full, packets, bytes),
+        number if number == Reason::SourceRoute as u32 => add(source_route, packets, bytes),
         _ => {}
     }
     0

@@ -67,6 +67,11 @@ impl Frame for XdpFrame<'_> {
             _ => read!(forget(offset, self.length), 14 18 22),
         }
     }
+
+    #[inline(always)]
+    fn walk_options(&self, word: u32, walk: u32) -> u32 {
+        ebpf_netns_options(word, walk)
+    }
 }
 
 impl XdpFrame<'_> {
@@ -145,6 +150,11 @@ impl Frame for DirectXdpFrame<'_> {
         // has no alignment.
         Some(unsafe { (start as *const [u8; N]).read() })
     }
+
+    #[inline(always)]
+    fn walk_options(&self, word: u32, walk: u32) -> u32 {
+        ebpf_netns_options(word, walk)
+    }
 }
 
 /// A frame at TC.
@@ -193,4 +203,14 @@ impl Frame for TcFrame<'_> {
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
         self.0.load(offset as usize).ok()
     }
+
+    #[inline(always)]
+    fn walk_options(&self, word: u32, walk: u32) -> u32 {
+        ebpf_netns_options(word, walk)
+    }
+}
+
+// Declared by `object`.
+unsafe extern "C" {
+    safe fn ebpf_netns_options(word: u32, walk: u32) -> u32;
 }

@@ -5,9 +5,9 @@ use std::vec::Vec;
 use super::Sample;
 
 /// Numbers that mean something in one header or another, and the edges of what a field holds.
-const TELLING: [u8; 24] = [
-    0, 1, 2, 4, 5, 6, 8, 17, 20, 40, 43, 44, 45, 46, 50, 51, 58, 59, 60, 0x60, 0x7f, 0x80, 0xfe,
-    0xff,
+const TELLING: [u8; 28] = [
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 17, 20, 40, 43, 44, 45, 46, 50, 51, 58, 59, 60, 0x60, 0x7f, 0x80,
+    131, 137, 0xfe, 0xff,
 ];
 
 /// `EtherType`s and a few that are none.

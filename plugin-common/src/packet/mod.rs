@@ -5,6 +5,7 @@
 //! says why it cannot. It never guesses, never reads past the frame, and its loops are bounded.
 //! Hooks give it bytes through [`Frame`]; it knows nothing of them.
 
+pub mod options;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +21,7 @@ pub mod protocol {
     pub const TCP: u8 = 6;
     /// UDP.
     pub const UDP: u8 = 17;
-    /// IPv6 routing header.
+    /// IPv6 routing header: see [`SOURCE_ROUTE`](super::SOURCE_ROUTE).
     pub const ROUTING: u8 = 43;
     /// IPv6 fragment header.
     pub const FRAGMENT: u8 = 44;
@@ -60,6 +61,9 @@ pub mod ethertype {
     pub const SERVICE_VLAN: u16 = 0x88a8;
 }
 
+/// The type of the IPv6 routing header that is [`Unreadable::SourceRoute`].
+pub const SOURCE_ROUTE: u8 = 0;
+
 /// VLAN tags that are looked through.
 pub const MAX_VLAN_TAGS: u32 = 2;
 /// Extension headers that are looked through; the frame is [`Unreadable::Malformed`] beyond.
@@ -75,6 +79,14 @@ pub trait Frame {
 
     /// The `N` bytes at `offset`, or `None` past the end.
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+
+    /// As [`options::walk`].
+    ///
+    /// A hook's to give, since it is a function that is verified by itself there: many bytes, each
+    /// of which may be what the one before it made of it.
+    fn walk_options(&self, word: u32, walk: u32) -> u32 {
+        options::walk(word, walk)
+    }
 }
 
 /// A frame in memory, for the host side.
@@ -105,6 +117,9 @@ pub enum Unreadable {
     Malformed,
     /// Neither IPv4, IPv6 nor ARP behind at most two VLAN tags.
     UnknownEthertype,
+    /// It names routers to go by, and so may go elsewhere than its destination says: an IPv4 packet
+    /// with a source route, or an IPv6 packet with a routing header of type 0 (RFC 5095).
+    SourceRoute,
 }
 
 /// Which part of a datagram a packet is.
@@ -263,7 +278,43 @@ fn ipv4<F: Frame>(frame: &F, start: u32, packet: &mut Packet) -> Result<(), Unre
     if !matches!(packet.fragment, Fragment::Whole) {
         packet.identification = start + 4;
     }
-    upper_layers(frame, at, protocol, packet)
+    packet.protocol = protocol;
+    if header_len > 20 {
+        walk_options(frame, start + 20, version_ihl.into())?;
+    }
+    upper_layers(frame, at, packet)
+}
+
+/// Walks the options that begin at `start`, for the first byte of the header, in which is their
+/// length.
+///
+/// A function of its own in the kernel too, and given that byte: were it the length, the verifier
+/// would follow what comes after it for each length. Not a loop: see [`follow_all`].
+#[inline(never)]
+fn walk_options<F: Frame>(frame: &F, start: u32, version_ihl: u32) -> Result<(), Unreadable> {
+    let words = version_ihl & 0x0f;
+    let mut walk = options::BEGIN;
+    macro_rules! walk {
+        ($($word:literal)*) => {
+            $(
+                if words <= $word {
+                    return options::end(walk);
+                }
+                walk = walk_word(frame, start + 4 * ($word - 5), walk);
+            )*
+        };
+    }
+    walk!(5 6 7 8 9 10 11 12 13 14);
+    options::end(walk)
+}
+
+/// Walks the options of one word. A function of its own in the kernel too, as [`follow`].
+#[inline(never)]
+fn walk_word<F: Frame>(frame: &F, offset: u32, walk: u32) -> u32 {
+    match frame.load(offset) {
+        Some(word) => frame.walk_options(u32::from_be_bytes(word), walk),
+        None => options::TRUNCATED,
+    }
 }
 
 #[inline(always)]
@@ -283,7 +334,8 @@ fn ipv6<F: Frame>(frame: &F, start: u32, packet: &mut Packet) -> Result<(), Unre
     // A length of 0 means a jumbogram, which only segmentation offload makes here.
     let total = if payload_len == 0 && frame.is_gso() { 0 } else { HEADER + payload_len };
     let at = Position { offset: start + HEADER, end: ip_end(frame, start, total, HEADER)? };
-    upper_layers(frame, at, next_header, packet)
+    packet.protocol = next_header;
+    upper_layers(frame, at, packet)
 }
 
 #[inline(always)]
@@ -315,19 +367,14 @@ fn ip_end<F: Frame>(
     Ok(start + total_len)
 }
 
-/// Follows extension headers to the protocol, and reads the ports.
+/// Follows extension headers from the one that `packet.protocol` names to the protocol, and reads
+/// the ports.
 ///
 /// The set of headers is the one that Linux follows
 /// ([`ipv6_ext_hdr`](https://elixir.bootlin.com/linux/v6.12/source/net/ipv6/exthdrs_core.c#L14)):
 /// any other number is the protocol that the receiver would deliver to.
 #[inline(always)]
-fn upper_layers<F: Frame>(
-    frame: &F,
-    at: Position,
-    first: u8,
-    packet: &mut Packet,
-) -> Result<(), Unreadable> {
-    packet.protocol = first;
+fn upper_layers<F: Frame>(frame: &F, at: Position, packet: &mut Packet) -> Result<(), Unreadable> {
     let mut walk = Walk { at, first: true };
     if is_extension(packet.ip_version, packet.protocol) {
         match follow_all(frame, &mut walk, packet) {
@@ -400,6 +447,10 @@ fn extension<F: Frame>(frame: &F, walk: &mut Walk, packet: &mut Packet) -> Resul
     walk.at.offset += extension_len(number, length);
     if walk.at.offset > walk.at.end {
         return Err(Unreadable::Truncated);
+    }
+    // The third byte of a routing header is its type.
+    if number == protocol::ROUTING && offset_high == SOURCE_ROUTE {
+        return Err(Unreadable::SourceRoute);
     }
     packet.protocol = following;
     walk.first = false;

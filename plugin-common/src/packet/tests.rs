@@ -8,7 +8,7 @@ use crate::frames::build::{
     DESTINATION_PORT, DESTINATION_V4, DESTINATION_V6, Extension, Ipv4, Ipv6, MORE_FRAGMENTS,
     SOURCE_PORT, SOURCE_V4, SOURCE_V6, ethernet, icmp, tagged, tcp, udp,
 };
-use crate::frames::{Kind, Sample, chains, corpus};
+use crate::frames::{Kind, Mutator, Sample, chains, corpus};
 
 /// A frame at a hook that says of it what a kernel may say.
 struct Hooked {
@@ -254,5 +254,47 @@ fn no_value_of_a_byte_upsets_the_parser() {
                 assert!(packet.unreadable.is_none() || !ports, "{packet:?} of {frame:02x?}");
             }
         }
+    }
+}
+
+/// Options of every length, of bytes that mean something to the walk.
+#[test]
+fn options_are_walked_as_one_reads_them() {
+    const BYTES: [u8; 14] = [0, 1, 1, 1, 1, 2, 3, 4, 5, 7, 39, 131, 137, 255];
+    let mut random = Mutator::new(0x0b71);
+    let mut seen = [0; 3];
+    for number in 0..200_000 {
+        let length = 4 * (1 + number % 10);
+        let options: Vec<u8> = (0..length).filter_map(|_| random.one_of(&BYTES)).collect();
+        let frame = Ipv4 { options: options.clone(), ..Ipv4::new(protocol::TCP) }.frame(&tcp());
+        let expected = as_one_reads(&options);
+        assert_eq!(parse(&Bytes(&frame)).unreadable, expected, "{options:?}");
+        seen[expected.map_or(0, |it| if it == Unreadable::Malformed { 1 } else { 2 })] += 1;
+    }
+    assert!(seen.iter().all(|count| *count > 10_000), "one is hardly met: {seen:?}");
+}
+
+/// What RFC 791, 3.1 says of options.
+fn as_one_reads(options: &[u8]) -> Option<Unreadable> {
+    match *options {
+        [] | [0, ..] => None,
+        [1, ref rest @ ..] => as_one_reads(rest),
+        [131 | 137, ..] => Some(Unreadable::SourceRoute),
+        [_, length, ..] if length >= 2 && options.len() >= length.into() => {
+            as_one_reads(&options[length.into()..])
+        }
+        _ => Some(Unreadable::Malformed),
+    }
+}
+
+/// The byte that is a type in a routing header.
+#[test]
+fn a_routing_header_of_type_0_is_a_source_route_and_no_other_is() {
+    for number in 0..=u8::MAX {
+        let routing = Extension { number: protocol::ROUTING, rest: vec![0, number, 0, 0, 0, 0, 0] };
+        let packet = parse(&Bytes(&Ipv6::with(&[routing], protocol::UDP).frame(&udp())));
+        let expected = (number == 0).then_some(Unreadable::SourceRoute);
+        assert_eq!(packet.unreadable, expected, "type {number}");
+        assert_eq!(packet.destination, DESTINATION_V6, "told in a report");
     }
 }

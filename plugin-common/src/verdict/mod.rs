@@ -48,11 +48,13 @@ pub enum Reason {
     LoneFragment = 17,
     /// Dropped because the table has no room for its connection.
     FlowTableFull = 18,
+    /// Dropped because it names routers to go by.
+    SourceRoute = 19,
 }
 
 impl Reason {
     /// How many reasons there are.
-    pub const COUNT: usize = 19;
+    pub const COUNT: usize = 20;
 
     /// Every reason, in the order of the counters.
     pub const ALL: [Self; Self::COUNT] = [
@@ -75,6 +77,7 @@ impl Reason {
         Self::RogueServer,
         Self::LoneFragment,
         Self::FlowTableFull,
+        Self::SourceRoute,
     ];
 
     /// Whether the packet goes on.
@@ -107,6 +110,7 @@ impl Reason {
             Self::RogueServer => "rogue-dhcp-server",
             Self::LoneFragment => "lone-fragment",
             Self::FlowTableFull => "flow-table-full",
+            Self::SourceRoute => "source-route",
         }
     }
 }
@@ -118,6 +122,7 @@ impl From<Unreadable> for Reason {
             Unreadable::Truncated => Self::Truncated,
             Unreadable::Malformed => Self::Malformed,
             Unreadable::UnknownEthertype => Self::UnknownEthertype,
+            Unreadable::SourceRoute => Self::SourceRoute,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::format;
 use std::vec;
 use std::vec::Vec;
 
-use super::MALFORMED;
+use super::{MALFORMED, SOURCE_ROUTE};
 use crate::frames::build::{Extension, Ipv6, tcp};
 use crate::frames::{Kind, Sample};
 use crate::packet::{MAX_EXTENSION_HEADERS, protocol};
@@ -23,6 +23,7 @@ pub fn chains(every_order: usize, long: &[usize]) -> Vec<Sample> {
 enum Link {
     HopByHop,
     Routing,
+    SourceRoute,
     Destination,
     Authentication,
     Atomic,
@@ -31,9 +32,10 @@ enum Link {
 }
 
 impl Link {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::HopByHop,
         Self::Routing,
+        Self::SourceRoute,
         Self::Destination,
         Self::Authentication,
         Self::Atomic,
@@ -49,6 +51,7 @@ impl Link {
         match self {
             Self::HopByHop => Extension::new(protocol::HOP_BY_HOP),
             Self::Routing => Extension::new(protocol::ROUTING),
+            Self::SourceRoute => source_route(),
             Self::Destination => Extension::of_length(protocol::DESTINATION_OPTIONS, 1),
             Self::Authentication => Extension::authentication(2),
             Self::Atomic => Extension::fragment(0, false),
@@ -68,14 +71,32 @@ fn sample(chain: &[Link]) -> Sample {
 }
 
 /// RFC 8200: hop-by-hop options stand first, a datagram is fragmented once, and what is behind
-/// the header of a later fragment is a piece of payload. Beyond the bound nothing is followed.
+/// the header of a later fragment is a piece of payload. Beyond the bound nothing is followed. The
+/// first that is wrong counts.
 fn kind(chain: &[Link]) -> Kind {
-    let fragments = chain.iter().filter(|link| link.is_fragment()).count();
-    let late_hop_by_hop = chain.iter().skip(1).any(|link| *link == Link::HopByHop);
-    let behind_later =
-        chain.iter().position(|link| *link == Link::Later).is_some_and(|at| at + 1 < chain.len());
-    let long = u64::try_from(chain.len()).is_ok_and(|length| length > MAX_EXTENSION_HEADERS);
-    if fragments > 1 || late_hop_by_hop || behind_later || long { MALFORMED } else { Kind::Tcp }
+    let mut fragment = None;
+    for (place, link) in (0_u64..).zip(chain) {
+        let late_hop_by_hop = place > 0 && *link == Link::HopByHop;
+        let again = fragment.is_some() && link.is_fragment();
+        let behind_later = fragment == Some(Link::Later);
+        if place >= MAX_EXTENSION_HEADERS || late_hop_by_hop || again || behind_later {
+            return MALFORMED;
+        }
+        if *link == Link::SourceRoute {
+            return SOURCE_ROUTE;
+        }
+        if link.is_fragment() {
+            fragment = Some(*link);
+        }
+    }
+    Kind::Tcp
+}
+
+/// A routing header of type 0 through one router.
+fn source_route() -> Extension {
+    let mut rest = vec![2, 0, 1];
+    rest.resize(23, 0);
+    Extension { number: protocol::ROUTING, rest }
 }
 
 fn orders(length: usize) -> Vec<Vec<Link>> {

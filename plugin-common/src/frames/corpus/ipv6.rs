@@ -3,7 +3,7 @@
 use std::format;
 use std::vec;
 
-use super::{Corpus, MALFORMED, PROTOCOLS, TRUNCATED, cut, kind_of};
+use super::{Corpus, MALFORMED, PROTOCOLS, SOURCE_ROUTE, TRUNCATED, cut, kind_of};
 use crate::frames::Kind;
 use crate::frames::build::{Extension, Ipv6, icmp, tcp, transport, udp};
 use crate::packet::protocol;
@@ -24,6 +24,7 @@ pub(super) fn add(corpus: &mut Corpus) {
     extension_lengths(corpus);
     authentication(corpus);
     fragments(corpus);
+    routing(corpus);
 }
 
 fn payload_lengths(corpus: &mut Corpus) {
@@ -61,7 +62,7 @@ fn extension_lengths(corpus: &mut Corpus) {
         }
         // 28 bytes follow: the first length ends within TCP, the others behind the packet.
         for units in [1, 3, 255] {
-            let lying = Extension { rest: vec![units, 0, 0, 0, 0, 0, 0], number };
+            let lying = Extension { rest: vec![units, 1, 4, 0, 0, 0, 0], number };
             let name = format!("IPv6 header {number} that claims {units} extra units");
             corpus.add(TRUNCATED, name, Ipv6::with(&[lying], protocol::TCP).frame(&tcp()));
         }
@@ -145,5 +146,26 @@ fn fragments(corpus: &mut Corpus) {
         let kind = if offset == 0 { TRUNCATED } else { MALFORMED };
         let header = Ipv6 { payload_len: Some(12), ..Ipv6::with(&chain, protocol::TCP) };
         corpus.add(kind, format!("IPv6 fragment with half a chain: {name}"), header.frame(&[]));
+    }
+}
+
+/// Routing headers by their type; 0 is a source route, whether or not routers are left in it.
+fn routing(corpus: &mut Corpus) {
+    for number in [0, 1, 2, 3, 4, 131, 253, 255] {
+        for left in [0, 1, 255] {
+            let mut rest = vec![2, number, left];
+            rest.resize(23, 0);
+            let header = Extension { number: protocol::ROUTING, rest };
+            let kind = if number == 0 { SOURCE_ROUTE } else { Kind::Tcp };
+            let name = format!("IPv6 routing header of type {number}, {left} left");
+            let frame = Ipv6::with(&[header], protocol::TCP).frame(&tcp());
+            corpus.add(kind, name, frame);
+        }
+    }
+    // In the other headers of this form, that byte says something else.
+    for number in [protocol::HOP_BY_HOP, protocol::DESTINATION_OPTIONS] {
+        let header = Extension { number, rest: vec![0, 0, 0, 0, 0, 0, 0] };
+        let frame = Ipv6::with(&[header], protocol::TCP).frame(&tcp());
+        corpus.add(Kind::Tcp, format!("IPv6 header {number} with zeros"), frame);
     }
 }

@@ -4,6 +4,7 @@ mod chains;
 mod ipv4;
 mod ipv6;
 mod link;
+mod options;
 mod upper;
 
 use std::string::String;
@@ -15,6 +16,7 @@ use crate::packet::{Unreadable, protocol};
 
 const TRUNCATED: Kind = Kind::Unreadable(Unreadable::Truncated);
 const MALFORMED: Kind = Kind::Unreadable(Unreadable::Malformed);
+const SOURCE_ROUTE: Kind = Kind::Unreadable(Unreadable::SourceRoute);
 const UNKNOWN_ETHERTYPE: Kind = Kind::Unreadable(Unreadable::UnknownEthertype);
 
 /// Protocols that are looked for, and others that must not be taken for them: IP in IP, IGMP,
@@ -49,6 +51,7 @@ pub fn corpus() -> Vec<Sample> {
     let mut corpus = Corpus(Vec::new());
     link::add(&mut corpus);
     ipv4::add(&mut corpus);
+    options::add(&mut corpus);
     ipv6::add(&mut corpus);
     corpus.0.extend(chains(3, &[4, 7, 8, 9, 10, 100]));
     upper::add(&mut corpus);
