@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: measurements, each a benchmark of the `tests` crate.
 
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
 
 use anyhow::Result;
 
@@ -15,6 +15,21 @@ pub(crate) enum Bench {
         #[arg(value_name = "VETHS", default_values_t = [1, 100, 1000])]
         veths: Vec<u32>,
     },
+    /// The datapath: a packet, forwarding, dropping, bulk, many containers, memory.
+    Datapath {
+        /// What of it; all if nothing is named.
+        #[arg(value_enum)]
+        sections: Vec<Section>,
+        /// Just see that it works, in seconds: no figures to rely on.
+        #[arg(long)]
+        quick: bool,
+        /// Load the programs with `CAP_PERFMON` too, of which the verifier makes other code.
+        #[arg(long)]
+        perfmon: bool,
+        /// Put what was found into this document, and plots beside it.
+        #[arg(long, value_name = "FILE")]
+        write: Option<PathBuf>,
+    },
     /// Strict mode's gate: letting ports through, closing them, and what it costs a frame.
     Gate,
     /// Starting a container: with runc and with our runtime, without and with the daemon.
@@ -25,6 +40,36 @@ pub(crate) enum Bench {
     },
 }
 
+/// A part of the datapath's benchmark.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Section {
+    /// Nanoseconds a packet, by the kernel's own measure.
+    Verdict,
+    /// What forwarding a packet costs, beside nftables and iptables.
+    Forward,
+    /// How many packets a second are dropped, beside them.
+    Drop,
+    /// Throughput of one TCP connection.
+    Bulk,
+    /// Many containers.
+    Scale,
+    /// What it all takes of memory.
+    Memory,
+}
+
+impl Section {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Verdict => "verdict",
+            Self::Forward => "forward",
+            Self::Drop => "drop",
+            Self::Bulk => "bulk",
+            Self::Scale => "scale",
+            Self::Memory => "memory",
+        }
+    }
+}
+
 /// Runs a benchmark, built for release.
 pub(crate) fn run(bench: &Bench) -> Result<()> {
     setup::run()?;
@@ -32,6 +77,16 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         Bench::Attach { veths } => ("attach", veths.iter().map(u32::to_string).collect()),
         Bench::Run { rounds } => ("run_latency", vec![rounds.to_string()]),
         Bench::Gate => ("gate", Vec::new()),
+        Bench::Datapath { sections, quick, perfmon, write } => {
+            let mut arguments: Vec<_> = sections.iter().map(|it| it.name().to_owned()).collect();
+            arguments.extend(quick.then(|| "--quick".to_owned()));
+            arguments.extend(perfmon.then(|| "--perfmon".to_owned()));
+            if let Some(document) = write {
+                let document = std::path::absolute(document)?;
+                arguments.extend(["--write".to_owned(), document.display().to_string()]);
+            }
+            ("datapath", arguments)
+        }
     };
     let mut cargo = Command::new("cargo");
     cargo.args(["bench", "--package", "ebpf-netns-tests", "--bench", name, "--"]);
