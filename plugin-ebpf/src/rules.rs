@@ -90,11 +90,10 @@ impl Context for Parts<'_> {
     }
 
     #[inline(always)]
-    fn touch(&self, fingerprint: u64, said: Said, begins: bool) -> Option<FlowState> {
+    fn touch(&self, fingerprint: u64, said: Said) -> Option<FlowState> {
         let bucket = connection::bucket(self.image, fingerprint);
         let packet = u32::from(said.protocol) << 16 | u32::from(said.flags) << 8;
-        let packet = packet | u32::from(begins) << 1 | self.direction;
-        state(ebpf_netns_touch(bucket, fingerprint, packet, self.now))
+        state(ebpf_netns_touch(bucket, fingerprint, packet | self.direction, self.now))
     }
 
     #[inline(always)]
@@ -239,7 +238,7 @@ pub mod parts {
     pub fn touch(bucket: u32, fingerprint: u64, said: u32, now: u32) -> u64 {
         let Some(bucket) = maps::bucket(bucket) else { return 0 };
         let packet = Said { protocol: (said >> 16 & 0xff) as u8, flags: (said >> 8 & 0xff) as u8 };
-        let noted = |before: FlowState| !before.gives_way(said & 2 != 0);
+        let noted = |before: FlowState| !before.gives_way(packet);
         let before = flow::touch(&bucket, fingerprint, said & 1 != 0, packet, now, noted);
         before.map_or(0, |state| state.0)
     }

@@ -6,7 +6,7 @@
 use super::flow::{self, FlowState, Said, Tuple};
 use super::{Decision, NO_RULE, by_rules};
 use crate::abi::Endpoint;
-use crate::packet::{ethertype, protocol, tcp_flag};
+use crate::packet::{ethertype, protocol};
 use crate::rules::{self, Question, Ruling};
 use crate::verdict::Reason;
 
@@ -37,8 +37,6 @@ pub struct Plain {
     pub tuple: Tuple,
     /// What it says of it.
     pub said: Said,
-    /// Whether it begins one, also where one with the same ports has just ended.
-    pub begins: bool,
     /// The port of whom it is sent to.
     pub port: u16,
 }
@@ -175,12 +173,10 @@ impl Plain {
         ports: u32,
         tcp_flags: u8,
     ) -> Self {
-        use tcp_flag::{ACK, SYN};
         let by_side = if SENT { ports } else { ports.rotate_left(16) };
         Self {
             tuple: Tuple { ip_version, protocol, local, remote, ports: by_side, extra: 0 },
             said: Said::new(protocol, tcp_flags),
-            begins: tcp_flags & (SYN | ACK) == SYN,
             port: ports as u16,
         }
     }
@@ -227,7 +223,7 @@ pub fn judge<K: Known, const SENT: bool>(
     epoch: u32,
 ) -> Option<Decision> {
     let epoch = epoch & flow::EPOCH;
-    let gives_way = |before: FlowState| before.gives_way(plain.begins);
+    let gives_way = |before: FlowState| before.gives_way(plain.said);
     let noted = |before: FlowState| before.epoch() == epoch && !gives_way(before);
     match known.touch(fingerprint, plain.said, noted) {
         Some(before) if noted(before) => Some(Decision::of(Reason::Passed)),

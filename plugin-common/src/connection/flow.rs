@@ -20,17 +20,18 @@ pub const TICK_SHIFT: u32 = 30;
 
 /// How long a connection is kept in the table after its last packet, in units of 2^30 ns (1.07 s).
 pub mod timeout {
-    /// TCP, both sides have spoken: one day.
+    /// TCP, assured: one day.
     pub const TCP: u32 = 80_000;
-    /// TCP, no answer yet.
+    /// TCP, not assured yet: whoever began has not spoken since it was answered.
     pub const TCP_OPENING: u32 = 60;
     /// TCP, both sides have ended it, or one has for so long.
     pub const TCP_CLOSING: u32 = 120;
     /// TCP, reset.
     pub const TCP_RESET: u32 = 10;
-    /// UDP, no answer yet; also the other parts of a fragmented datagram.
+    /// UDP, not assured yet, as a question and its answer are; also the other parts of a fragmented
+    /// datagram.
     pub const UDP_OPENING: u32 = 30;
-    /// UDP, both sides have spoken.
+    /// UDP, assured.
     pub const UDP: u32 = 180;
     /// An echo and its answers.
     pub const ICMP: u32 = 30;
@@ -116,6 +117,11 @@ const SPOKE: u64 = 1;
 const ENDED: u64 = 2;
 /// TCP: the sender has reset.
 const RESET: u64 = 4;
+/// In the bits of a packet: it begins a connection. In those of who began: it is assured.
+const BEGINS: u64 = 8;
+/// Whoever began has heard the answer: it has gone on since. What only pretends to be another's never
+/// comes to that, since it is not sent the answer.
+const ASSURED: u64 = BEGINS;
 
 impl FlowState {
     /// A connection that begins with this packet.
@@ -158,11 +164,11 @@ impl FlowState {
         (self.0 as u32).wrapping_sub(now) > u32::MAX / 2
     }
 
-    /// Whether the other side has not answered.
+    /// Whether whoever began has gone on after the answer.
     #[inline(always)]
     #[must_use]
-    pub const fn is_half_open(self) -> bool {
-        self.side(OTHER_AT) == 0
+    pub const fn is_assured(self) -> bool {
+        self.side(FIRST_AT) & ASSURED != 0
     }
 
     /// Whether it has ended, so that the same ports may begin another.
@@ -173,19 +179,24 @@ impl FlowState {
         (first | second) & RESET != 0 || first & second & ENDED != 0
     }
 
-    /// Whether a packet that begins a connection, or does not, begins another one in its place.
+    /// Whether a packet begins another connection in its place.
     #[inline(always)]
     #[must_use]
-    pub const fn gives_way(self, begins: bool) -> bool {
-        begins && self.has_ended()
+    pub const fn gives_way(self, said: Said) -> bool {
+        said.begins() && self.has_ended()
     }
 
     /// After another packet.
     #[inline(always)]
     #[must_use]
     pub fn heard(self, from_container: bool, said: Said, now: u32) -> Self {
-        let place = if self.from_container() == from_container { FIRST_AT } else { OTHER_AT };
-        let state = Self(self.0 | (u64::from(said.flags) & SIDE) << place);
+        let is_first = self.from_container() == from_container;
+        let place = if is_first { FIRST_AT } else { OTHER_AT };
+        let mut bits = u64::from(said.flags) & SIDE & !BEGINS;
+        if is_first && self.side(OTHER_AT) != 0 && !said.begins() {
+            bits |= ASSURED;
+        }
+        let state = Self(self.0 | bits << place);
         let lifetime = lifetime(said.protocol, state.side(FIRST_AT), state.side(OTHER_AT));
         Self(state.0 & !0xffff_ffff | u64::from(now.wrapping_add(lifetime)))
     }
@@ -221,6 +232,11 @@ impl Said {
     #[expect(clippy::cast_possible_truncation, reason = "there are four of them")]
     pub const fn new(protocol: u8, tcp_flags: u8) -> Self {
         let mut flags = SPOKE;
+        if protocol == protocol::TCP
+            && tcp_flags & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN
+        {
+            flags |= BEGINS;
+        }
         if tcp_flags & tcp_flag::FIN != 0 {
             flags |= ENDED;
         }
@@ -229,6 +245,13 @@ impl Said {
         }
         Self { protocol, flags: flags as u8 }
     }
+
+    /// Whether it begins a connection, also where one with the same ports has just ended.
+    #[inline(always)]
+    #[must_use]
+    pub const fn begins(self) -> bool {
+        self.flags as u64 & BEGINS != 0
+    }
 }
 
 #[inline(always)]
@@ -236,9 +259,9 @@ fn lifetime(number: u8, first: u64, second: u64) -> u32 {
     match number {
         protocol::TCP if (first | second) & RESET != 0 => timeout::TCP_RESET,
         protocol::TCP if (first | second) & ENDED != 0 => timeout::TCP_CLOSING,
-        protocol::TCP if second == 0 => timeout::TCP_OPENING,
+        protocol::TCP if first & ASSURED == 0 => timeout::TCP_OPENING,
         protocol::TCP => timeout::TCP,
-        protocol::UDP if second == 0 => timeout::UDP_OPENING,
+        protocol::UDP if first & ASSURED == 0 => timeout::UDP_OPENING,
         protocol::UDP => timeout::UDP,
         protocol::ICMP | protocol::ICMPV6 => timeout::ICMP,
         Tuple::FRAGMENTS => timeout::UDP_OPENING,
@@ -312,8 +335,8 @@ pub fn find<B: Bucket>(bucket: &B, fingerprint: u64, now: u32) -> Option<FlowSta
 }
 
 /// Puts a connection into the bucket, or puts another state in its place: into a way that is
-/// free, or else into that of the connection which has not been answered and is the next to be
-/// forgotten. False when every connection there has been answered.
+/// free, or else into that of the connection which has ended, or is not assured, and is the next to be
+/// forgotten. False when every connection there is assured and goes on.
 #[inline(always)]
 #[expect(unused_assignments, reason = "the last way is as the others")]
 pub fn insert<B: Bucket>(bucket: &B, fingerprint: u64, state: FlowState, now: u32) -> bool {
@@ -328,7 +351,7 @@ pub fn insert<B: Bucket>(bucket: &B, fingerprint: u64, state: FlowState, now: u3
         }
         let remains = if found == 0 || there.is_over(now) {
             0
-        } else if there.is_half_open() {
+        } else if there.has_ended() || !there.is_assured() {
             there.expires().wrapping_sub(now).saturating_add(1)
         } else {
             u32::MAX

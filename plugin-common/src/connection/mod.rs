@@ -28,7 +28,7 @@ pub trait Context {
 
     /// How a connection stood before this packet, which is noted, but for one that begins another
     /// connection where this one has ended.
-    fn touch(&self, fingerprint: u64, said: Said, begins: bool) -> Option<FlowState>;
+    fn touch(&self, fingerprint: u64, said: Said) -> Option<FlowState>;
 
     /// How a connection stands.
     fn find(&self, fingerprint: u64) -> Option<FlowState>;
@@ -104,9 +104,9 @@ pub fn judge<C: Context>(
         // What it quotes went the other way, and is not heard of again by that.
         context.find(fingerprint)
     } else {
-        context.touch(fingerprint, said, is_beginning(packet))
+        context.touch(fingerprint, said)
     };
-    let found = found.filter(|before| !before.gives_way(is_beginning(packet)));
+    let found = found.filter(|before| !before.gives_way(said));
     // Neither says what a policy that has changed would have to know of what it belongs to. The
     // connection's next packet does, and what is lost of a datagram is sent again.
     let found = found.filter(|before| before.epoch() == epoch || !(quoted || later));
@@ -469,11 +469,4 @@ fn is_tracked(packet: &Packet) -> bool {
         protocol::ICMP | protocol::ICMPV6 => is_question(packet.protocol, packet.source_port),
         _ => true,
     }
-}
-
-/// Whether it begins a connection, also where one with the same ports has just ended.
-#[inline(always)]
-fn is_beginning(packet: &Packet) -> bool {
-    use crate::packet::tcp_flag::{ACK, SYN};
-    packet.protocol == protocol::TCP && packet.tcp_flags & (SYN | ACK) == SYN
 }

@@ -306,7 +306,7 @@ fn tables_that_contradict_themselves_let_nothing_pass() {
 }
 
 #[test]
-fn a_full_table_refuses_what_is_new_and_pushes_nothing_answered_out() {
+fn a_full_table_refuses_what_is_new_and_pushes_nothing_out_that_goes_on() {
     let mut interface = Interface::new(true, true);
     interface.image.flows_mask = 0;
     let from = |host: u8, from_container| {
@@ -316,12 +316,14 @@ fn a_full_table_refuses_what_is_new_and_pushes_nothing_answered_out() {
     };
     for host in 0..8 {
         interface.check("there is room", &from(host, OUT), OUT, Reason::Passed);
+        interface.check("answered", &from(host, IN), IN, Reason::Passed);
         if host != 3 {
-            interface.check("answered", &from(host, IN), IN, Reason::Passed);
+            interface.check("it goes on", &from(host, OUT), OUT, Reason::Passed);
         }
     }
-    interface.check("in place of the one half open", &from(8, OUT), OUT, Reason::Passed);
+    interface.check("in place of what did not", &from(8, OUT), OUT, Reason::Passed);
     interface.check("answered", &from(8, IN), IN, Reason::Passed);
+    interface.check("it goes on", &from(8, OUT), OUT, Reason::Passed);
     let refused = interface.judge(&from(9, OUT), OUT);
     assert_eq!((refused.reason, refused.rule), (Reason::FlowTableFull, 100));
     for host in [0, 1, 2, 4, 5, 6, 7, 8] {
@@ -329,6 +331,42 @@ fn a_full_table_refuses_what_is_new_and_pushes_nothing_answered_out() {
     }
     interface.now += timeout::UDP + 1;
     interface.check("there is room again", &from(9, OUT), OUT, Reason::Passed);
+}
+
+#[test]
+fn who_pretends_to_be_another_fills_no_table() {
+    // Each is answered, as a server would, and nobody hears the answer.
+    for flags in [&[SYN][..], &[SYN, SYN]] {
+        let bucket = Ways::default();
+        let (began, answer) = (Said::new(protocol::TCP, SYN), Said::new(protocol::TCP, SYN | ACK));
+        for fingerprint in 1..=100 {
+            let state = FlowState::begin(IN, 0, began, 7);
+            assert!(flow::insert(&bucket, fingerprint, state, 7), "{fingerprint}");
+            flow::touch(&bucket, fingerprint, OUT, answer, 7, |_| true);
+            for again in flags {
+                let said = Said::new(protocol::TCP, *again);
+                let state = flow::touch(&bucket, fingerprint, IN, said, 7, |_| true);
+                assert!(state.is_some_and(|state| !state.is_assured()));
+            }
+            let state = flow::find(&bucket, fingerprint, 7);
+            assert_eq!(state.map(FlowState::expires), Some(7 + timeout::TCP_OPENING));
+        }
+    }
+}
+
+#[test]
+fn what_has_ended_gives_way() {
+    let bucket = Ways::default();
+    let said = |flags| Said::new(protocol::TCP, flags);
+    for fingerprint in 1..=100 {
+        let state = FlowState::begin(OUT, 0, said(SYN), 7);
+        assert!(flow::insert(&bucket, fingerprint, state, 7), "{fingerprint}");
+        for (from, flags) in [(IN, SYN | ACK), (OUT, ACK), (OUT, FIN | ACK), (IN, FIN | ACK)] {
+            assert!(flow::touch(&bucket, fingerprint, from, said(flags), 7, |_| true).is_some());
+        }
+        let state = flow::find(&bucket, fingerprint, 7);
+        assert!(state.is_some_and(|state| state.is_assured() && state.has_ended()));
+    }
 }
 
 #[test]
@@ -359,14 +397,16 @@ type Lifetime = (u8, &'static [(bool, u8)], u32);
 #[test]
 fn connections_are_forgotten_when_their_time_is_up() {
     const TCP: u8 = protocol::TCP;
-    let cases: [Lifetime; 10] = [
+    let cases: [Lifetime; 12] = [
         (TCP, &[(OUT, SYN)], timeout::TCP_OPENING),
-        (TCP, &[(OUT, SYN), (IN, SYN | ACK)], timeout::TCP),
+        (TCP, &[(OUT, SYN), (IN, SYN | ACK)], timeout::TCP_OPENING),
+        (TCP, &[(OUT, SYN), (IN, SYN | ACK), (OUT, ACK)], timeout::TCP),
         (TCP, &[(OUT, SYN), (IN, ACK), (OUT, FIN)], timeout::TCP_CLOSING),
         (TCP, &[(OUT, SYN), (IN, FIN), (OUT, FIN)], timeout::TCP_CLOSING),
         (TCP, &[(OUT, SYN), (IN, RST)], timeout::TCP_RESET),
         (protocol::UDP, &[(IN, 0)], timeout::UDP_OPENING),
-        (protocol::UDP, &[(IN, 0), (OUT, 0)], timeout::UDP),
+        (protocol::UDP, &[(IN, 0), (OUT, 0)], timeout::UDP_OPENING),
+        (protocol::UDP, &[(IN, 0), (OUT, 0), (IN, 0)], timeout::UDP),
         (protocol::ICMPV6, &[(OUT, 0), (IN, 0)], timeout::ICMP),
         (47, &[(OUT, 0)], timeout::OTHER),
         (Tuple::FRAGMENTS, &[(OUT, 0)], timeout::UDP_OPENING),
@@ -402,9 +442,11 @@ fn a_state_keeps_its_parts_apart() {
             let state = FlowState::begin(from_container, epoch, said, u32::MAX);
             assert_eq!(state.from_container(), from_container);
             assert_eq!(state.epoch(), epoch);
-            assert!(state.is_half_open() && state.has_ended());
+            assert!(!state.is_assured() && state.has_ended());
             let state = state.heard(!from_container, said, 7);
-            assert!(!state.is_half_open());
+            assert!(!state.is_assured());
+            let state = state.heard(from_container, said, 7);
+            assert!(state.is_assured());
             assert_eq!((state.epoch(), state.from_container()), (epoch, from_container));
             assert_eq!(state.expires(), 7 + timeout::TCP_RESET);
             assert_eq!(state.with_epoch(epoch ^ 1).epoch(), epoch ^ 1);

@@ -155,9 +155,9 @@ impl Context for InMemory<'_> {
         connection::fingerprint(&self.frame, self.packet, secret, of, self.from_container)
     }
 
-    fn touch(&self, fingerprint: u64, said: Said, begins: bool) -> Option<FlowState> {
+    fn touch(&self, fingerprint: u64, said: Said) -> Option<FlowState> {
         let bucket = self.bucket(fingerprint)?;
-        let noted = |before: FlowState| !before.gives_way(begins);
+        let noted = |before: FlowState| !before.gives_way(said);
         flow::touch(bucket, fingerprint, self.from_container, said, self.now, noted)
     }
 

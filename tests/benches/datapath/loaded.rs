@@ -35,8 +35,6 @@ pub(crate) struct Loaded {
     // Kept, or nobody would read the ring buffer.
     _events: PacketEvents,
     link: Link,
-    /// Interfaces that are not there: a table of connections belongs to one.
-    others: u32,
     egress: SchedClassifier,
     ingress: SchedClassifier,
     empty: Empty,
@@ -53,17 +51,15 @@ impl Loaded {
             kernel,
             _events: events,
             link,
-            others: 0,
             egress: SchedClassifier::from_pin(program(EGRESS_PROGRAM)?)?,
             ingress: SchedClassifier::from_pin(program(INGRESS_PROGRAM)?)?,
             empty: Empty::load()?,
         })
     }
 
-    /// Writes rules, with a table of connections of their own; returns the number to name them by.
+    /// Writes rules; returns the number to name them by.
     pub(crate) fn write(&mut self, rules: &InterfaceRules) -> Result<u32> {
-        self.others += 1;
-        let owner = Ifindex::try_from(LOOPBACK + self.others)?;
+        let owner = self.link.index;
         self.kernel.write_rules(owner, rules).map_err(|refusal| anyhow!("{refusal}"))
     }
 

@@ -23,8 +23,9 @@ use crate::{
 
 /// Entries of the rules of a direction; 0 is presets that let everything pass, and no rules.
 const ENTRIES: [usize; 6] = [0, 1, 10, 64, 100, 1000];
-/// Addresses that a measurement of spread ones has.
-const SPREAD: u32 = 256;
+/// Addresses that a measurement of spread ones has: so many that all cases have room in one table of
+/// connections.
+const SPREAD: u32 = 64;
 /// Connections of a cold measurement.
 const COLD: usize = 1000;
 /// Own ports of the connections: some for each kind, so that no one's are another's.
@@ -56,14 +57,14 @@ impl Kind {
     fn describe(self) -> &'static str {
         match self {
             Self::Established => "Of a connection that was allowed: one address",
-            Self::EstablishedSpread => "Of a connection that was allowed: 256 addresses at random",
+            Self::EstablishedSpread => "Of a connection that was allowed: 64 addresses at random",
             Self::First => "First of a connection: one address",
-            Self::FirstSpread => "First of a connection: 256 addresses at random",
+            Self::FirstSpread => "First of a connection: 64 addresses at random",
             Self::FirstCold => {
                 "First of a connection, cold: a new connection each time, one run a system call"
             }
             Self::Denied => "Denied: one address",
-            Self::DeniedSpread => "Denied: 256 addresses at random",
+            Self::DeniedSpread => "Denied: 64 addresses at random",
         }
     }
 
