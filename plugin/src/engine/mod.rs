@@ -237,6 +237,7 @@ impl Engine {
                 self.start_gate.seen(&snapshot);
                 self.learn_names(&snapshot);
                 self.world.set_seen(snapshot);
+                self.recognise_bystanders();
                 self.exempt_foreign_ports();
             }
         }

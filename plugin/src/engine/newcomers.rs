@@ -49,12 +49,16 @@ struct Cleared {
     since: u64,
     /// Where its other end was then.
     peer: Option<Nsid>,
-    /// Whether it is known to belong to a container, which has no policy.
+    /// Whether it is known to be in a namespace where nobody has a policy.
     of_bystander: bool,
+    /// Whether the kernel was asked for the address of its other end, by which it may be known.
+    asked: bool,
 }
 
-/// Why a veth needs none: another of its container's needs none.
+/// Why a veth needs none.
 const OF_BYSTANDER: &str = "its container has no policy";
+/// Why a veth needs none.
+const NOT_OWNED: &str = "no container that has a policy can own it";
 
 /// What Docker said of the containers that have no policy.
 #[derive(Default)]
@@ -132,14 +136,30 @@ impl Newcomers {
     /// As [`Self::clear`], for this reason.
     pub(super) fn clear_because(&mut self, link: &Link, reason: &'static str) {
         let since = self.held.remove(&link.index).map_or(0, |held| held.since);
-        let of_bystander = reason == OF_BYSTANDER;
-        self.cleared.insert(link.index, Cleared { since, peer: link.peer_nsid, of_bystander });
+        let of_bystander = matches!(reason, OF_BYSTANDER | NOT_OWNED);
+        let cleared = Cleared { since, peer: link.peer_nsid, of_bystander, asked: of_bystander };
+        self.cleared.insert(link.index, cleared);
+    }
+
+    /// Those that were let be without knowing whose they are, and of which nobody has been asked yet.
+    pub(super) fn unasked(&self) -> impl Iterator<Item = Ifindex> {
+        let unasked = |(_, one): &(&Ifindex, &Cleared)| !one.asked && one.peer.is_some();
+        self.cleared.iter().filter(unasked).map(|(ifindex, _)| *ifindex)
+    }
+
+    /// It is known now whether it is of a container that has no policy.
+    pub(super) fn asked(&mut self, link: &Link, of_bystander: bool) {
+        if let Some(cleared) = self.cleared.get_mut(&link.index) {
+            cleared.asked = true;
+            cleared.of_bystander = of_bystander && cleared.peer == link.peer_nsid;
+        }
     }
 
     /// Who has no policy may have one now.
     pub(super) fn forget_bystanders(&mut self) {
         for cleared in self.cleared.values_mut() {
             cleared.of_bystander = false;
+            cleared.asked = false;
         }
     }
 
@@ -147,7 +167,10 @@ impl Newcomers {
     /// before it goes elsewhere.
     pub(super) fn stays_clear(&mut self, link: &Link) {
         if let Some(cleared) = self.cleared.get_mut(&link.index) {
-            cleared.of_bystander &= cleared.peer == link.peer_nsid;
+            if cleared.peer != link.peer_nsid {
+                cleared.of_bystander = false;
+                cleared.asked = false;
+            }
             cleared.peer = link.peer_nsid;
         }
     }
@@ -247,7 +270,7 @@ impl World {
             return Whose::Unknown("Docker has not answered yet");
         }
         if self.nobody_can_own_it(held.since, link) {
-            return Whose::Nobodys("no container that has a policy can own it");
+            return Whose::Nobodys(NOT_OWNED);
         }
         let Some(nsid) = link.peer_nsid else {
             // Once it goes elsewhere it is a newcomer again.
@@ -260,17 +283,13 @@ impl World {
         if self.is_policed_namespace(Some(nsid)) {
             return Whose::Unknown("it is in the namespace of a container that has a policy");
         }
-        let bridge = self.newcomers.docker_bridge(link);
-        let is_it = |endpoint: &Endpoint| {
-            let elsewhere =
-                matches!((&endpoint.bridge, bridge), (Some(its), Some(bridge)) if its != bridge);
-            endpoint.mac.is_some() && endpoint.mac == peer.mac && !elsewhere
-        };
-        if self.containers.values().flat_map(|one| &one.facts.endpoints).any(is_it) {
-            return Whose::Unknown("a container that has a policy is about to claim it");
-        }
-        if peer.among_bystanders || self.bystanders.endpoints().any(is_it) {
-            return Whose::Nobodys(OF_BYSTANDER);
+        match self.by_address(link, peer.mac) {
+            Some(true) => {
+                return Whose::Unknown("a container that has a policy is about to claim it");
+            }
+            Some(false) => return Whose::Nobodys(OF_BYSTANDER),
+            None if peer.among_bystanders => return Whose::Nobodys(OF_BYSTANDER),
+            None => {}
         }
         if let Some(id) = held.heir_of.as_ref().filter(|id| self.containers.contains_key(*id)) {
             return Whose::Astray(id.clone());
@@ -280,6 +299,26 @@ impl World {
             return Whose::Nobodys("it is in no container of Docker's");
         }
         Whose::Unknown("no container of Docker's is known to have it")
+    }
+
+    /// Whether a veth that was let be turns out to be of a container that has no policy, by the address
+    /// of its other end.
+    pub(super) fn is_of_bystander(&self, link: &Link, mac: Option<MacAddress>) -> bool {
+        !self.is_policed_namespace(link.peer_nsid) && self.by_address(link, mac) == Some(false)
+    }
+
+    /// Whether the container that Docker gave this address to has a policy; `None` if there is none.
+    fn by_address(&self, link: &Link, mac: Option<MacAddress>) -> Option<bool> {
+        let bridge = self.newcomers.docker_bridge(link);
+        let is_it = |endpoint: &Endpoint| {
+            let elsewhere =
+                matches!((&endpoint.bridge, bridge), (Some(its), Some(bridge)) if its != bridge);
+            endpoint.mac.is_some() && endpoint.mac == mac && !elsewhere
+        };
+        if self.containers.values().flat_map(|one| &one.facts.endpoints).any(is_it) {
+            return Some(true);
+        }
+        self.bystanders.endpoints().any(is_it).then_some(false)
     }
 
     /// Whether Docker has to be asked where each container is, to find out about a newcomer.
@@ -510,6 +549,30 @@ mod tests {
         world.newcomers.clear_because(&first, OF_BYSTANDER);
         world.link_removed(first.index);
         assert!(matches!(whose(&world, &second), Whose::Unknown(_)), "the number may be another's");
+    }
+
+    #[test]
+    fn whoever_was_let_be_without_an_answer_is_known_by_the_address_later() {
+        let now = Instant::now();
+        let with_policy = container("a", POLICY, Some("02:42:ac:11:00:08"));
+        let mut world = world(vec![with_policy, container("b", &[], Some(MAC))]);
+        let first = veth(10, Some(1));
+        let links = vec![link(3, LinkKind::Bridge, "docker0", None), first.clone()];
+        world.set_links(links, |_| false);
+        let mac = |text: &str| Some(text.parse().unwrap());
+        assert!(world.is_of_bystander(&first, mac(MAC)));
+        assert!(!world.is_of_bystander(&first, mac("02:42:ac:11:00:08")), "it has a policy");
+        assert!(!world.is_of_bystander(&first, mac("02:42:ac:11:00:07")), "nobody knows it");
+        assert!(!world.is_of_bystander(&first, None));
+        world.newcomers.clear(&first);
+        for of_bystander in [false, true] {
+            world.newcomers.forget_bystanders();
+            assert_eq!(world.newcomers.unasked().collect::<Vec<_>>(), [first.index]);
+            world.newcomers.asked(&first, of_bystander);
+            assert_eq!(world.newcomers.unasked().next(), None, "one question is enough");
+            let second = world.whose(&veth(12, Some(1)), &held(9, now), Peer::default(), now);
+            assert_eq!(second == Whose::Nobodys(OF_BYSTANDER), of_bystander, "{second:?}");
+        }
     }
 
     #[test]

@@ -15,6 +15,9 @@ use crate::error::chain;
 use crate::plan::{Outcome, quarantine};
 use crate::records::{Owner, Progress, Record};
 
+/// Of how many veths the kernel is asked at a time where nothing waits for the answer.
+const ASKED_AT_ONCE: usize = 16;
+
 /// What a veth is told of that nothing is known of yet.
 const NEW: &str = "Docker has not answered yet";
 
@@ -111,6 +114,18 @@ impl Engine {
                     }
                 }
             }
+        }
+    }
+
+    /// Finds out who of those that were let be is of a container that has no policy: what such a one
+    /// is connected to later is let go without asking Docker.
+    pub(super) fn recognise_bystanders(&mut self) {
+        let unasked: Vec<Ifindex> = self.world.newcomers.unasked().take(ASKED_AT_ONCE).collect();
+        for ifindex in unasked {
+            let Some(link) = self.world.veths.get(&ifindex).cloned() else { continue };
+            let mac = peer(&self.rtnl, &link).ok().flatten().and_then(|link| link.mac);
+            let of_bystander = self.world.is_of_bystander(&link, mac);
+            self.world.newcomers.asked(&link, of_bystander);
         }
     }
 
