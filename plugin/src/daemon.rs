@@ -108,7 +108,8 @@ pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> 
     let records = Records::open(&options.state)
         .map_err(|source| DaemonError::System { what: "start the records' thread", source })?;
     let Options { config, tc, strict, .. } = options;
-    let parts = Parts { kernel, records, config, tc, strict, look: Arc::clone(&look) };
+    let own = events.downgrade();
+    let parts = Parts { kernel, records, config, tc, strict, look: Arc::clone(&look), own };
     let engine = start_engine(parts, receiver)?;
     // The two threads that close new interfaces keep what they were started with.
     sandbox::come_in_turn();
@@ -152,14 +153,13 @@ pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> 
 /// Starts the engine on a thread of its own. The receiver tells how it ended, after its last step.
 fn start_engine(
     parts: Parts,
-    mut events: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<Event>,
 ) -> Result<oneshot::Receiver<Result<(), DaemonError>>, DaemonError> {
     let (ended, end) = oneshot::channel();
     thread::Builder::new()
         .name("engine".to_owned())
         .spawn(move || {
-            let result =
-                Engine::new(parts).map(|engine| engine.run(&mut events)).map_err(DaemonError::from);
+            let result = Engine::new(parts, events).map(Engine::run).map_err(DaemonError::from);
             // Nobody may be waiting any more.
             ended.send(result).ok();
         })

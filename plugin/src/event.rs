@@ -5,6 +5,7 @@ use plugin_common::abi::PacketRecord;
 use tokio::sync::oneshot;
 
 use crate::facts::Snapshot;
+use crate::kernel::Done;
 use crate::reload::Reload;
 use crate::start::StartAsked;
 use crate::status::Status;
@@ -24,6 +25,8 @@ pub enum Event {
     Start(StartAsked),
     /// The configuration was loaded again, or could not be.
     Reload(Box<Reload>),
+    /// The kernel is done with something that took it long.
+    Done(Done),
     /// Time has passed: what failed is tried again.
     Tick,
     /// End.

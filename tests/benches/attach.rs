@@ -132,7 +132,7 @@ fn attaching(count: usize) -> Result<()> {
         for link in &links {
             let ifindex = link.index;
             let start = Instant::now();
-            kernel.release(Step::Detach { ifindex, hook, attachment })?;
+            kernel.apply(Step::Detach { ifindex, hook, attachment }, link)?;
             detach.push(start.elapsed());
         }
         row(&format!("attach {what}"), &attach);
@@ -147,13 +147,15 @@ fn engine(count: usize) -> Result<()> {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let (kernel, packets) = Kernel::load(Pins::open(Path::new(DEFAULT_DIRECTORY))?)?;
     let records = Records::open(Path::new(records::DEFAULT_DIRECTORY))?;
-    let (events, mut receiver) = mpsc::channel(QUEUE);
+    let (events, receiver) = mpsc::channel(QUEUE);
+    let own = events.downgrade();
     let first_seen: Seen = Arc::default();
     let monitor = runtime.block_on(async { LinkMonitor::open() })?;
     let engine = thread::spawn(move || -> Result<()> {
         let look = Arc::new(Look::default());
         let (config, tc, strict) = (Config::default(), None, None);
-        Engine::new(Parts { kernel, records, config, tc, strict, look })?.run(&mut receiver);
+        let parts = Parts { kernel, records, config, tc, strict, look, own };
+        Engine::new(parts, receiver)?.run();
         Ok(())
     });
     runtime.spawn(forward(monitor, events.clone(), Arc::clone(&first_seen)));

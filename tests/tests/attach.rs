@@ -60,7 +60,8 @@ impl Stage {
     }
 
     fn detach(&mut self, hook: Hook, attachment: Attachment) -> Result<()> {
-        Ok(self.kernel.release(Step::Detach { ifindex: self.veth, hook, attachment })?)
+        let link = self.link()?;
+        Ok(self.kernel.apply(Step::Detach { ifindex: self.veth, hook, attachment }, &link)?)
     }
 
     /// Waits until nothing is shown: older kernels detach a pinned link a moment after its pin.

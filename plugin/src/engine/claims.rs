@@ -25,6 +25,7 @@ impl Engine {
             .map(|container| container.facts.id.clone())
             .collect();
         for id in doubtful {
+            self.hear_of_links();
             let Some(container) = self.world.containers.get(&id) else { continue };
             let looked = match self.shared_while_starting(container) {
                 Some(shared) => Ok(shared),

@@ -1,7 +1,6 @@
 //! Carrying out what was decided for one interface, and deciding again when the kernel refuses.
 
-use ebpf_netns::veth::{self, VethPair};
-use ebpf_netns::{ErrorClass, Ifindex, Link, text};
+use ebpf_netns::{Ifindex, Link, text};
 use tracing::{debug, error, info, warn};
 
 use super::Engine;
@@ -16,17 +15,14 @@ use crate::records::Progress;
 pub(super) const ATTEMPTS: usize = 10;
 
 /// How many steps that take the kernel long may be done now.
-#[derive(Debug)]
-pub(super) struct Budget(usize);
-
-impl Budget {
-    const NOTHING_SLOW: Self = Self(0);
-    const ONE_SLOW: Self = Self(1);
-
-    /// However long it takes.
-    pub(super) const fn anything() -> Self {
-        Self(usize::MAX)
-    }
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Budget {
+    /// None.
+    Quick,
+    /// One, which is begun.
+    OneLong,
+    /// All, which are waited for.
+    Anything,
 }
 
 /// How far the steps were carried out.
@@ -50,29 +46,39 @@ pub(super) enum Stopped {
     Gone,
 }
 
+impl Stopped {
+    pub(super) fn of(step: Step, refusal: Refusal) -> Self {
+        match step {
+            _ if refusal.is_gone() => Self::Gone,
+            Step::Attach { hook, attachment, .. } if refusal.is_severed() => {
+                Self::Severed((hook, attachment))
+            }
+            Step::Attach { hook, attachment, .. } => Self::Refused((hook, attachment), refusal),
+            Step::Guard { .. } => {
+                let [egress, _] = GUARD;
+                Self::Refused(egress, refusal)
+            }
+            _ => Self::Failed(refusal),
+        }
+    }
+}
+
 impl Engine {
     /// Brings an interface to where it should be, but for what takes long, which is put off; `None`
     /// releases it.
     pub(super) fn enforce(&mut self, ifindex: Ifindex, wanted: Option<Wanted>) {
         match wanted {
-            None => self.release(ifindex),
-            Some(wanted) => self.bring(ifindex, wanted, Budget::NOTHING_SLOW),
+            None => self.take_off(ifindex, Budget::Quick),
+            Some(wanted) => self.bring(ifindex, wanted, Budget::Quick),
         }
     }
 
-    /// Does one of the things that take long.
-    pub(super) fn work_off(&mut self) {
-        if let Some((ifindex, wanted)) = self.backlog.pop_first() {
-            self.bring(ifindex, wanted, Budget::ONE_SLOW);
-        }
-    }
-
-    fn bring(&mut self, ifindex: Ifindex, wanted: Wanted, mut budget: Budget) {
+    pub(super) fn bring(&mut self, ifindex: Ifindex, wanted: Wanted, mut budget: Budget) {
         for _ in 0..ATTEMPTS {
             match self.converge(ifindex, &wanted, &mut budget) {
                 Some(Reached::End { .. }) => return,
                 Some(Reached::SlowStep) => {
-                    self.backlog.insert(ifindex, wanted);
+                    self.backlog.insert(ifindex, Some(wanted));
                     return;
                 }
                 None => {}
@@ -106,14 +112,13 @@ impl Engine {
         let reached = self.approach(ifindex, &choice.target, None, budget);
         self.give_up_rules(ifindex);
         match reached {
-            Ok(Reached::End { changed: false }) if settled => return DONE,
             Ok(Reached::End { changed }) => {
-                let astray = self.world.is_astray(ifindex);
-                if changed && !astray && self.belongs_elsewhere(&wanted.pair) {
-                    self.release(ifindex);
-                    return DONE;
+                let known = self.world.enforced.entry(ifindex).or_default();
+                known.unverified |= changed;
+                if changed || !settled {
+                    self.settle(wanted, choice);
                 }
-                self.settle(wanted, choice);
+                return Some(self.verify(ifindex, wanted, *budget));
             }
             Ok(Reached::SlowStep) => {
                 // The policy stands already, by the guard.
@@ -197,21 +202,23 @@ impl Engine {
         let known = self.world.enforced.entry(ifindex).or_default();
         let plan = steps(ifindex, &known.current, target, &known.refusals);
         let Some(first) = plan.first() else { return Ok(Reached::End { changed: false }) };
-        if first.is_slow() && budget.0 == 0 {
+        if first.can_wait() && *budget == Budget::Quick {
             return Ok(Reached::SlowStep);
         }
-        let link = match link {
+        // As it was last heard of: asking the kernel may have to wait for its lock. An interface that is
+        // gone refuses, and one that is called something else is found out when it is attached to.
+        let link = match link.or_else(|| self.world.veths.get(&ifindex)) {
             Some(link) => link.clone(),
             None => self.link(ifindex)?,
         };
         for step in plan {
-            if step.is_slow() {
-                if budget.0 == 0 {
-                    return Ok(Reached::SlowStep);
-                }
-                budget.0 -= 1;
+            if !step.can_wait() || *budget == Budget::Anything {
+                self.step(ifindex, step, &link)?;
+            } else if std::mem::replace(budget, Budget::Quick) == Budget::Quick
+                || self.begin(ifindex, step, Some(&link))?
+            {
+                return Ok(Reached::SlowStep);
             }
-            self.step(ifindex, step, &link)?;
         }
         Ok(Reached::End { changed: true })
     }
@@ -226,57 +233,33 @@ impl Engine {
 
     fn step(&mut self, ifindex: Ifindex, step: Step, link: &Link) -> Result<(), Stopped> {
         debug!(?step, "step");
-        match self.kernel.apply(step, link) {
-            Ok(()) => {
-                let current = &mut self.world.enforced.entry(ifindex).or_default().current;
-                match step {
-                    Step::SetPolicy { policy, .. } => current.policy = Some(policy),
-                    Step::Attach { hook, attachment, .. } => {
-                        current.ways.insert((hook, attachment));
-                        current.inherited.remove(&(hook, attachment));
-                    }
-                    Step::Guard { .. } => current.ways.extend(GUARD),
-                    Step::Detach { hook, attachment, .. } => {
-                        current.ways.remove(&(hook, attachment));
-                        current.inherited.remove(&(hook, attachment));
-                    }
-                    Step::Forget { .. } => *current = Standing::default(),
-                }
-                Ok(())
-            }
-            Err(refusal) if refusal.is_gone() => Err(Stopped::Gone),
-            Err(refusal) => Err(match step {
-                Step::Attach { hook, attachment, .. } if refusal.is_severed() => {
-                    Stopped::Severed((hook, attachment))
-                }
-                Step::Attach { hook, attachment, .. } => {
-                    Stopped::Refused((hook, attachment), refusal)
-                }
-                Step::Guard { .. } => {
-                    let [egress, _] = GUARD;
-                    Stopped::Refused(egress, refusal)
-                }
-                _ => Stopped::Failed(refusal),
-            }),
-        }
+        self.kernel.apply(step, link).map_err(|refusal| Stopped::of(step, refusal))?;
+        self.account(ifindex, step);
+        Ok(())
     }
 
-    /// An index may have come to name another interface between looking and attaching. When that
-    /// cannot be found out, what was attached stays.
-    fn belongs_elsewhere(&self, pair: &VethPair) -> bool {
-        let Err(error) = veth::verify(&self.rtnl, pair) else { return false };
-        let interface = text::printable(&pair.host.name);
-        if error.class() == ErrorClass::Gone {
-            debug!(%interface, %error, "changed while it was attached to: undone");
-            return true;
+    /// Keeps account of a step that was done.
+    pub(super) fn account(&mut self, ifindex: Ifindex, step: Step) {
+        let current = &mut self.world.enforced.entry(ifindex).or_default().current;
+        match step {
+            Step::SetPolicy { policy, .. } => current.policy = Some(policy),
+            Step::Attach { hook, attachment, .. } => {
+                current.ways.insert((hook, attachment));
+                current.inherited.remove(&(hook, attachment));
+            }
+            Step::Guard { .. } => current.ways.extend(GUARD),
+            Step::Detach { hook, attachment, .. } => {
+                current.ways.remove(&(hook, attachment));
+                current.inherited.remove(&(hook, attachment));
+            }
+            Step::Forget { .. } => *current = Standing::default(),
         }
-        warn!(%interface, %error, "could not be verified after attaching: kept");
-        false
     }
 
     /// Takes everything of ours off an interface.
     pub(super) fn release(&mut self, ifindex: Ifindex) {
         let Some(known) = self.world.enforced.remove(&ifindex) else { return };
+        self.give_up(ifindex);
         let name = self.world.veths.get(&ifindex).map_or("", |link| link.name.as_str());
         let interface = text::printable(name).to_string();
         for step in steps(ifindex, &known.current, &Target::default(), &known.refusals) {
@@ -296,6 +279,8 @@ impl Engine {
     pub(super) fn forget(&mut self, ifindex: Ifindex) {
         self.world.newcomers.link_removed(ifindex);
         self.expel(ifindex);
+        // What hangs on it went with it, but for what is pinned.
+        self.kernel.release_gone(ifindex);
         self.release(ifindex);
     }
 }

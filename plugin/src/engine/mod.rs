@@ -5,12 +5,16 @@
 //! asynchronous, and nothing waits for Docker.
 //!
 //! What is quick is done at once: closing a new veth, and writing a policy that its filters then
-//! enforce. What takes the kernel long is done one by one while no event waits.
+//! enforce. What takes the kernel long is done by the kernel's worker, one by one, when nothing has
+//! happened for a while; the engine hears of it by an event.
 
 mod claims;
 mod config;
 mod enforce;
+mod inbox;
+mod long;
 mod newcomers;
+mod pace;
 mod packets;
 mod quarantine;
 mod repair;
@@ -21,17 +25,19 @@ mod strict;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use ebpf_netns::monitor::LinkEvent;
 use ebpf_netns::{Ifindex, Link, LinkKind, Rtnl, RtnlError};
-use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
 use self::config::Operator;
+use self::inbox::{Heard, Inbox};
+use self::long::UnderWay;
+use self::pace::Pace;
 use self::start_gate::StartGate;
 use self::strict::Strict;
 use self::world::{Wanted, World};
@@ -52,10 +58,6 @@ pub const QUEUE: usize = 4096;
 const RECONCILE: Duration = Duration::from_secs(30);
 /// Events that are taken in before anything is decided.
 const BATCH: usize = 512;
-/// How long nothing has to have been heard of links before something is done that takes long.
-const QUIET: Duration = Duration::from_millis(10);
-/// How often is looked whether there is an event, while something is left to do.
-const POLL: Duration = Duration::from_micros(200);
 /// How long who asks for the status is kept waiting for what is under way.
 const UNDER_WAY: Duration = Duration::from_millis(500);
 
@@ -73,6 +75,8 @@ pub struct Parts {
     pub strict: Option<Vec<String>>,
     /// Asks the Docker source to look again.
     pub look: Arc<Look>,
+    /// Where the engine's own events go, without keeping it waiting for them.
+    pub own: mpsc::WeakSender<Event>,
 }
 
 /// The engine.
@@ -87,15 +91,18 @@ pub struct Engine {
     look: Arc<Look>,
     strict: Option<Strict>,
     /// Interfaces on which something that takes long is left to do.
-    backlog: BTreeMap<Ifindex, Wanted>,
+    backlog: BTreeMap<Ifindex, Option<Wanted>>,
+    /// What of that the kernel is busy with.
+    under_way: Option<UnderWay>,
+    pace: Pace,
     /// Interfaces that somebody else may have changed.
     damaged: BTreeSet<Ifindex>,
     counts: Counts,
     asked: Vec<(Instant, oneshot::Sender<Status>)>,
     /// Whether the links have to be listed again, since that failed.
     unlisted: bool,
-    /// When something was last heard of links, or done that takes long.
-    stirred: Instant,
+    inbox: Inbox,
+    own: mpsc::WeakSender<Event>,
 }
 
 /// What happened since the start.
@@ -115,6 +122,9 @@ pub enum EngineError {
     /// Strict mode's gate cannot be had.
     #[error("strict mode")]
     Gate(#[from] GateError),
+    /// There is no clock to wait by.
+    #[error("start the engine's clock")]
+    Clock(#[source] io::Error),
 }
 
 impl Engine {
@@ -123,8 +133,8 @@ impl Engine {
     /// # Errors
     ///
     /// When rtnetlink does not answer, or strict mode cannot be had.
-    pub fn new(parts: Parts) -> Result<Self, EngineError> {
-        let Parts { kernel, records, config, tc, strict, look } = parts;
+    pub fn new(parts: Parts, events: mpsc::Receiver<Event>) -> Result<Self, EngineError> {
+        let Parts { kernel, records, config, tc, strict, look, own } = parts;
         let rtnl = Rtnl::open()?;
         let strict = if let Some(bridges) = strict {
             Some(Strict::start(&bridges, &rtnl.links()?)?)
@@ -146,23 +156,26 @@ impl Engine {
             start_gate: StartGate::default(),
             look,
             backlog: BTreeMap::new(),
+            under_way: None,
+            pace: Pace::new(Instant::now()),
             damaged: BTreeSet::new(),
             counts: Counts::default(),
             asked: Vec::new(),
             unlisted: false,
-            stirred: Instant::now(),
+            inbox: Inbox::new(events).map_err(EngineError::Clock)?,
+            own,
         };
         engine.describe_everyone(false);
         Ok(engine)
     }
 
     /// Works until it is told to stop or the sources are gone. What is attached stays attached.
-    pub fn run(mut self, events: &mut mpsc::Receiver<Event>) {
+    pub fn run(mut self) {
         self.list_links();
         self.inherit();
         let mut looked = Instant::now();
-        while let Some(first) = self.next(events) {
-            if !self.take_in(first, events) {
+        while let Some(first) = self.next() {
+            if !self.take_in(first) {
                 break;
             }
             if self.unlisted {
@@ -179,29 +192,27 @@ impl Engine {
             self.reconcile();
             self.answer();
         }
+        // The worker may be about to tell what it did.
+        self.inbox.close();
     }
 
     /// The next event. What takes long is worked off while nothing happens: whoever plugs an
     /// interface in is not to meet a kernel, or an engine, that is busy with something that can wait.
-    fn next(&mut self, events: &mut mpsc::Receiver<Event>) -> Option<Event> {
-        while !self.backlog.is_empty() {
-            match events.try_recv() {
-                Ok(event) => return Some(event),
-                Err(TryRecvError::Disconnected) => return None,
-                Err(TryRecvError::Empty) if self.stirred.elapsed() < QUIET => {
-                    thread::sleep(POLL);
-                    continue;
-                }
-                Err(TryRecvError::Empty) => self.work_off(),
+    fn next(&mut self) -> Option<Event> {
+        loop {
+            self.pace.waits(!self.backlog.is_empty(), Instant::now());
+            let patience = self.patience();
+            match self.inbox.next(patience) {
+                Heard::Event(event) => return Some(event),
+                Heard::End => return None,
+                Heard::Nothing => self.work_off(),
             }
-            self.stirred = Instant::now();
             self.answer();
         }
-        events.blocking_recv()
     }
 
     /// Takes in what waits; false when it is to end.
-    fn take_in(&mut self, first: Event, events: &mut mpsc::Receiver<Event>) -> bool {
+    fn take_in(&mut self, first: Event) -> bool {
         let mut next = Some(first);
         let mut newest = None;
         for _ in 0..BATCH {
@@ -214,11 +225,12 @@ impl Engine {
                 Some(Event::Status(reply)) => self.asked.push((Instant::now(), reply)),
                 Some(Event::Start(asked)) => self.start_asked(asked),
                 Some(Event::Reload(reload)) => self.reload(*reload),
+                Some(Event::Done(done)) => self.done(done),
                 Some(Event::Tick) => self.ask_for_newcomers(),
                 Some(Event::Stop) => return false,
                 None => break,
             }
-            next = events.try_recv().ok();
+            next = self.inbox.try_next();
         }
         if let Some(snapshot) = newest {
             self.learn(DockerNews::Seen(snapshot));
@@ -243,12 +255,20 @@ impl Engine {
         }
     }
 
+    /// Takes in what waits of news of links: to be called between any two things that may take long,
+    /// since they may be of an interface that is to be closed.
+    fn hear_of_links(&mut self) {
+        while let Some(changes) = self.inbox.links() {
+            self.links_changed(changes);
+        }
+    }
+
     fn links_changed(&mut self, changes: Vec<LinkEvent>) {
-        self.stirred = Instant::now();
         for change in changes {
             match change {
                 LinkEvent::Changed(link) => self.link_changed(&link),
                 LinkEvent::Removed(ifindex) => {
+                    self.pace.stir(Instant::now());
                     self.expel(ifindex);
                     if self.world.link_removed(ifindex) {
                         self.forget(ifindex);
@@ -268,6 +288,9 @@ impl Engine {
     }
 
     fn link_changed(&mut self, link: &Link) {
+        if !self.world.has_but_for_xdp(link) {
+            self.pace.stir(Instant::now());
+        }
         let unclaimed = self.world.link_changed(link);
         self.exempt_if_foreign(link);
         if self.world.is_newcomer(link) {
@@ -315,6 +338,7 @@ impl Engine {
         self.look_at_doubtful_containers();
         self.backlog.clear();
         for (ifindex, wanted) in self.world.wanted() {
+            self.hear_of_links();
             self.enforce(ifindex, wanted);
         }
         self.look_at_newcomers();
@@ -324,7 +348,7 @@ impl Engine {
     fn answer(&mut self) {
         self.answer_those_who_wait();
         self.answer_reloads();
-        let idle = self.backlog.is_empty();
+        let idle = self.backlog.is_empty() && self.under_way.is_none();
         let due = |(asked, _): &(Instant, _)| idle || asked.elapsed() > UNDER_WAY;
         let (due, waiting): (Vec<_>, _) =
             std::mem::take(&mut self.asked).into_iter().partition(due);

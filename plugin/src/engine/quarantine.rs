@@ -70,7 +70,7 @@ impl Engine {
                 let interface = text::printable(&link.name);
                 error!(%interface, reason, "OPEN: a new interface could not be closed");
             }
-            match self.approach(link.index, &choice.target, Some(link), &mut Budget::anything()) {
+            match self.approach(link.index, &choice.target, Some(link), &mut Budget::Anything) {
                 Ok(_) => {
                     debug!(interface = %text::printable(&link.name), "closed until it is known whose it is");
                     return;
@@ -93,6 +93,10 @@ impl Engine {
         let closely = self.world.has_patience_ended(now);
         self.describe_everyone(closely);
         for (ifindex, held) in held {
+            self.hear_of_links();
+            if !self.world.newcomers.is_held(ifindex) {
+                continue;
+            }
             let Some(link) = self.world.veths.get(&ifindex).cloned() else { continue };
             let other_end = match peer(&self.rtnl, &link) {
                 Ok(other_end) => other_end,
@@ -122,6 +126,7 @@ impl Engine {
     pub(super) fn recognise_bystanders(&mut self) {
         let unasked: Vec<Ifindex> = self.world.newcomers.unasked().take(ASKED_AT_ONCE).collect();
         for ifindex in unasked {
+            self.hear_of_links();
             let Some(link) = self.world.veths.get(&ifindex).cloned() else { continue };
             let mac = peer(&self.rtnl, &link).ok().flatten().and_then(|link| link.mac);
             let of_bystander = self.world.is_of_bystander(&link, mac);
@@ -150,7 +155,7 @@ impl Engine {
         let interface = text::printable(&link.name);
         debug!(%interface, reason, "let go");
         self.world.newcomers.clear_because(link, reason);
-        self.release(link.index);
+        self.enforce(link.index, None);
         self.admit(link.index);
     }
 

@@ -24,6 +24,7 @@ impl Engine {
     /// Looks at the interfaces that somebody else may have changed; reconciling repairs them.
     pub(super) fn repair_damaged(&mut self) {
         for ifindex in std::mem::take(&mut self.damaged) {
+            self.hear_of_links();
             self.look_for_damage(ifindex);
         }
     }

@@ -55,6 +55,11 @@ impl StartGate {
         }
     }
 
+    /// Whether anybody waits.
+    pub(super) fn is_asked(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     fn forget_the_gone(&mut self) {
         self.waiting.retain(|waiting| !waiting.asked.reply.is_closed());
         let Self { waiting, starting, .. } = self;

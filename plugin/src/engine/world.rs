@@ -95,6 +95,8 @@ pub(super) struct Enforced {
     pub told: Refusals,
     pub choice: Option<Choice>,
     pub rules: rules::Standing,
+    /// Whether something was attached since it was last looked at.
+    pub unverified: bool,
 }
 
 /// What is demanded of one host-side veth.
@@ -149,6 +151,12 @@ impl World {
             enforced.refusals.clear();
         }
         self.enforced.keys().copied().filter(|index| !self.veths.contains_key(index)).collect()
+    }
+
+    /// Whether a veth is known as it is now, but for its XDP program, which is ours to change.
+    pub(super) fn has_but_for_xdp(&self, link: &Link) -> bool {
+        let known = self.veths.get(&link.index);
+        known.is_some_and(|known| Link { xdp: link.xdp, ..known.clone() } == *link)
     }
 
     /// Takes a link as it is now; whether it may be one that Docker has to be asked about.

@@ -3,16 +3,18 @@
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use aya::programs::links::{FdLink, LinkOrder, PinnedLink};
-use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
-use aya::programs::xdp::{Xdp, XdpLink, XdpMode};
-use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::tc::SchedClassifierLink;
+use aya::programs::xdp::{Xdp, XdpLink};
+use aya::programs::{ProgramError, SchedClassifier};
 use ebpf_netns::rtnl::{Direction, NewBpfFilter};
+use ebpf_netns::veth::{VethError, VethPair};
 use ebpf_netns::{ErrorClass, Ifindex, Link as Interface};
 use nix::errno::Errno;
 
 use super::refusal::{AttachError, Attempt, Refusal};
-use super::{Kernel, errno, load, pins, program, query};
+use super::worker::{Done, Filter, Made, Reply};
+use super::{Kernel, errno, load, pins, program};
 use crate::error::chain;
 use crate::plan::{Attachment, GUARD, Hook, Way};
 
@@ -26,6 +28,10 @@ pub(super) enum Attached {
 }
 
 impl Attached {
+    pub(super) const fn is_filter(&self) -> bool {
+        matches!(self, Self::Filter(_))
+    }
+
     const fn priority(&self) -> Option<u16> {
         match self {
             Self::Link(_) => None,
@@ -61,6 +67,7 @@ impl Kernel {
     /// Attaches the filters of both directions in one call to the kernel.
     pub(super) fn guard(&mut self, interface: &Interface) -> Result<(), Refusal> {
         let index = interface.index;
+        self.let_remove(index);
         let [priority, ..] = PRIORITIES;
         let guarded = self.filters(priority).and_then(|filters| {
             self.rtnl.add_clsact_with(index, &filters).map_err(AttachError::Rtnl)
@@ -100,17 +107,126 @@ impl Kernel {
         before: Option<u16>,
     ) -> Result<Attached, Refusal> {
         let (hook, attachment) = way;
-        let attached = match attachment {
-            Attachment::XdpGeneric => self.attach_xdp(way, interface, XdpMode::Skb),
-            Attachment::XdpNative => self.attach_xdp(way, interface, XdpMode::Driver),
-            Attachment::XdpOffload => self.attach_xdp(way, interface, XdpMode::Hardware),
-            Attachment::Tcx => self.attach_tcx(hook, interface),
-            Attachment::Clsact => self.set_filter(hook, interface.index, before),
-        };
-        attached.map_err(|error| {
-            let holder = interface.xdp.map(|xdp| query::describe(xdp.program_id));
-            Refusal::explain(&error, &Attempt { attachment, interface, holder: holder.as_deref() })
+        if !is_filter(way) {
+            return match self.worker.attach_now(way, interface)?.result? {
+                Made::Link(link) => self.pin(interface.index, way, link),
+                Made::Nothing | Made::Look(_) => Err(Refusal::severed(&interface.name)),
+            };
+        }
+        self.let_remove(interface.index);
+        self.set_filter(hook, interface.index, before).map_err(|error| {
+            Refusal::explain(&error, &Attempt { attachment, interface, holder: None })
         })
+    }
+
+    /// As [`Self::attach`], but for what takes the kernel long, which is begun: whether it was. What
+    /// became of it is to be [taken](Self::take) in.
+    ///
+    /// # Errors
+    ///
+    /// Why the kernel refused.
+    pub fn begin_attach(
+        &mut self,
+        way: Way,
+        interface: &Interface,
+        reply: Reply,
+    ) -> Result<bool, Refusal> {
+        if is_filter(way) || self.attached.contains_key(&(interface.index, way)) {
+            return self.attach(way, interface).map(|()| false);
+        }
+        self.worker.attach(way, interface, reply);
+        Ok(true)
+    }
+
+    /// Begins to take a program off: whether that is under way. From now on it is not kept.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be unpinned.
+    pub fn begin_detach(
+        &mut self,
+        ifindex: Ifindex,
+        way: Way,
+        reply: Reply,
+    ) -> Result<bool, Refusal> {
+        let key = (ifindex, way);
+        let under_way = if let Some(link) = self.unpin(ifindex, way)? {
+            self.worker.close(ifindex, way, link, Some(reply));
+            true
+        } else if let Some(Attached::Filter(priority)) = self.attached.remove(&key) {
+            let others =
+                self.attached.keys().any(|(index, way)| *index == ifindex && is_filter(*way));
+            let qdisc = !others && self.qdiscs.remove(&ifindex);
+            let filter = Filter { priority, qdisc };
+            self.removing.insert(ifindex, (way, filter));
+            self.worker.remove(ifindex, way, filter, reply);
+            true
+        } else {
+            self.attached.remove(&key);
+            false
+        };
+        self.forget_unused(ifindex, way.0);
+        Ok(under_way)
+    }
+
+    /// Begins to look whether an interface is where it was when it was attached to.
+    pub fn begin_look(&self, pair: &VethPair, reply: Reply) {
+        let [way, _] = GUARD;
+        self.worker.verify(way, pair, reply);
+    }
+
+    /// Takes in what became of something that was begun, and keeps it; of a look, what was seen.
+    ///
+    /// # Errors
+    ///
+    /// Why the kernel refused it.
+    pub fn take(&mut self, done: Done) -> Result<Option<Result<(), VethError>>, Refusal> {
+        let Done { ifindex, way, result } = done;
+        let removing = self.removing.remove(&ifindex);
+        if let (Err(_), Some((way, Filter { priority, qdisc }))) = (&result, removing) {
+            self.attached.insert((ifindex, way), Attached::Filter(priority));
+            if qdisc {
+                self.qdiscs.insert(ifindex);
+            }
+        }
+        match result? {
+            Made::Link(link) => {
+                let attached = self.pin(ifindex, way, link)?;
+                self.attached.insert((ifindex, way), attached);
+                Ok(None)
+            }
+            Made::Nothing => Ok(None),
+            Made::Look(seen) => Ok(Some(seen)),
+        }
+    }
+
+    /// Undoes what became of something that was begun: nobody wants it any more.
+    pub fn discard(&mut self, done: Done) {
+        self.removing.remove(&done.ifindex);
+        if let Done { ifindex, way, result: Ok(Made::Link(link)) } = done {
+            self.worker.close(ifindex, way, link, None);
+        }
+    }
+
+    /// Waits until no filter of an interface is being removed, which would take a new one's place for
+    /// the old one's.
+    pub(super) fn let_remove(&mut self, ifindex: Ifindex) {
+        if self.removing.remove(&ifindex).is_some() {
+            self.worker.wait();
+        }
+    }
+
+    /// Takes a link from those that are kept; what it has attached stays so until it is closed.
+    fn unpin(&mut self, ifindex: Ifindex, way: Way) -> Result<Option<FdLink>, Refusal> {
+        let key = (ifindex, way);
+        if !matches!(self.attached.get(&key), Some(Attached::Link(_))) {
+            return Ok(None);
+        }
+        pins::unpin(&self.pins.link(ifindex, way)).map_err(|error| Refusal::new(chain(&error)))?;
+        match self.attached.remove(&key) {
+            Some(Attached::Link(link)) => Ok(Some(link)),
+            _ => Ok(None),
+        }
     }
 
     /// Puts our program into a link that is there, which changes nothing where it is in it already;
@@ -153,21 +269,27 @@ impl Kernel {
         }
     }
 
-    /// Takes a program off; what is off already is as good as taken off.
-    pub(super) fn detach(&mut self, ifindex: Ifindex, way: Way) -> Result<(), Refusal> {
+    /// Takes a program off; what is off already is as good as taken off. A link is detached soon after
+    /// if that is not waited for.
+    pub(super) fn detach(
+        &mut self,
+        ifindex: Ifindex,
+        way: Way,
+        waiting: bool,
+    ) -> Result<(), Refusal> {
         let failed = |error: &dyn std::error::Error| Refusal::new(chain(error));
-        match self.attached.get(&(ifindex, way)) {
-            Some(Attached::Link(_)) => {
-                pins::unpin(&self.pins.link(ifindex, way)).map_err(|error| failed(&error))?;
+        if let Some(link) = self.unpin(ifindex, way)? {
+            self.worker.close(ifindex, way, link, None);
+            if waiting {
+                self.worker.wait();
             }
-            Some(Attached::Filter(priority)) => {
-                let direction = direction(way.0);
-                match self.rtnl.remove_filter(ifindex, direction, *priority, HANDLE) {
-                    Err(error) if error.class() != ErrorClass::Gone => return Err(failed(&error)),
-                    _ => {}
-                }
+        }
+        if let Some(Attached::Filter(priority)) = self.attached.get(&(ifindex, way)) {
+            let direction = direction(way.0);
+            match self.rtnl.remove_filter(ifindex, direction, *priority, HANDLE) {
+                Err(error) if error.class() != ErrorClass::Gone => return Err(failed(&error)),
+                _ => {}
             }
-            None => {}
         }
         self.attached.remove(&(ifindex, way));
         self.forget_unused(ifindex, way.0);
@@ -182,43 +304,10 @@ impl Kernel {
         }
     }
 
-    /// Looks whether the name still is the interface's, for after an attachment by name: aya takes
-    /// no index at TC.
-    fn check_name(&self, interface: &Interface) -> Result<(), Refusal> {
-        match self.rtnl.link(interface.index) {
-            Ok(Some(link)) if link.name == interface.name => Ok(()),
-            Ok(_) => Err(Refusal::gone(&interface.name)),
-            Err(error) => Err(Refusal::new(chain(&error))),
-        }
-    }
-
-    fn attach_xdp(
-        &mut self,
-        way: Way,
-        interface: &Interface,
-        mode: XdpMode,
-    ) -> Result<Attached, AttachError> {
-        let program: &mut Xdp = program(&mut self.ebpf, Hook::Xdp)?;
-        let id = program.attach_to_if_index(interface.index.get(), mode)?;
-        let link = FdLink::try_from(program.take_link(id)?)?;
-        self.pin(interface.index, way, link)
-    }
-
-    /// To the head of the chain: what others attached still runs, and on what we let pass.
-    fn attach_tcx(&mut self, hook: Hook, interface: &Interface) -> Result<Attached, AttachError> {
-        let program: &mut SchedClassifier = program(&mut self.ebpf, hook)?;
-        let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-        let id = program.attach_with_options(&interface.name, side(hook), order)?;
-        let link = FdLink::try_from(program.take_link(id)?)?;
-        self.check_name(interface)?;
-        self.pin(interface.index, (hook, Attachment::Tcx), link)
-    }
-
-    fn pin(&self, ifindex: Ifindex, way: Way, link: FdLink) -> Result<Attached, AttachError> {
-        pin_link(link, &self.pins.link(ifindex, way)).map(Attached::Link).map_err(|why| {
-            // An unpinned link would end with this process.
-            AttachError::Refused(Refusal::new(why))
-        })
+    /// Keeps a link attached beyond this process.
+    fn pin(&self, ifindex: Ifindex, way: Way, link: FdLink) -> Result<Attached, Refusal> {
+        // An unpinned link would end with this process.
+        pin_link(link, &self.pins.link(ifindex, way)).map(Attached::Link).map_err(Refusal::new)
     }
 
     /// Sets the filter. One of an earlier daemon is replaced in one step.
@@ -278,14 +367,6 @@ pub(super) fn pin_link(link: FdLink, path: &Path) -> Result<FdLink, String> {
 }
 
 /// The side of the host-side veth: the container's direction reversed.
-const fn side(hook: Hook) -> TcAttachType {
-    match hook {
-        Hook::Xdp | Hook::Egress => TcAttachType::Ingress,
-        Hook::Ingress => TcAttachType::Egress,
-    }
-}
-
-/// As [`side`], for rtnetlink.
 pub(super) const fn direction(hook: Hook) -> Direction {
     match hook {
         Hook::Xdp | Hook::Egress => Direction::Ingress,

@@ -43,6 +43,9 @@ pub enum LoadError {
     /// rtnetlink does not answer.
     #[error("ask rtnetlink")]
     Rtnl(#[from] RtnlError),
+    /// The thread that attaches cannot be started.
+    #[error("start the thread that attaches")]
+    Thread(#[source] std::io::Error),
     /// The object lacks something that the daemon counts on: a bug.
     #[error("the embedded object has no {0}: it does not belong to this binary")]
     Missing(&'static str),

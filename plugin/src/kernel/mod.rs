@@ -18,6 +18,7 @@ mod query;
 mod refusal;
 mod rules;
 mod stats;
+mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,6 +39,7 @@ pub use self::query::{AttachedProgram, attached};
 pub use self::refusal::Refusal;
 pub use self::rules::{Hits, InterfaceRules};
 pub use self::stats::{Count, Traffic};
+pub use self::worker::{Done, Reply};
 use crate::plan::{Hook, Step, Way};
 
 /// The loaded programs, and what they are attached to. Dropping it detaches nothing.
@@ -52,8 +54,11 @@ pub struct Kernel {
     attached: BTreeMap<(Ifindex, Way), attach::Attached>,
     /// Interfaces whose clsact qdisc is ours to remove.
     qdiscs: BTreeSet<Ifindex>,
+    /// Interfaces from which the worker is removing a filter.
+    removing: BTreeMap<Ifindex, (Way, worker::Filter)>,
     identities: BTreeMap<Hook, ProgramIdentity>,
     rtnl: Rtnl,
+    worker: worker::Worker,
 }
 
 impl Kernel {
@@ -71,12 +76,14 @@ impl Kernel {
         let kernel = Self {
             rules,
             maps: load::pinned_maps(&pins)?,
+            worker: worker::Worker::start(&pins)?,
             pins,
             ebpf,
             policies,
             stats,
             attached: BTreeMap::new(),
             qdiscs: BTreeSet::new(),
+            removing: BTreeMap::new(),
             identities,
             rtnl: Rtnl::open()?,
         };
@@ -93,11 +100,16 @@ impl Kernel {
             Step::SetPolicy { ifindex, policy } => self.set_policy(ifindex, policy),
             Step::Attach { hook, attachment, .. } => self.attach((hook, attachment), interface),
             Step::Guard { .. } => self.guard(interface),
-            Step::Detach { .. } | Step::Forget { .. } => self.release(step),
+            Step::Detach { ifindex, hook, attachment } => {
+                self.detach(ifindex, (hook, attachment), true)?;
+                self.remove_own_qdisc(ifindex)
+            }
+            Step::Forget { .. } => self.release(step),
         }
     }
 
-    /// Carries out a step that takes something away, for which the interface need not be there.
+    /// Carries out a step that takes something away, for which the interface need not be there. A link
+    /// is detached soon after.
     ///
     /// # Errors
     ///
@@ -105,7 +117,7 @@ impl Kernel {
     pub fn release(&mut self, step: Step) -> Result<(), Refusal> {
         match step {
             Step::Detach { ifindex, hook, attachment } => {
-                self.detach(ifindex, (hook, attachment))?;
+                self.detach(ifindex, (hook, attachment), false)?;
                 self.remove_own_qdisc(ifindex)
             }
             Step::Forget { ifindex } => {
@@ -116,6 +128,14 @@ impl Kernel {
                 Err(Refusal::new(format!("{step:?} takes nothing away")))
             }
         }
+    }
+
+    /// Gives up what was attached to an interface that is gone, without asking the kernel, whose lock
+    /// may be held by what removes it.
+    pub fn release_gone(&mut self, ifindex: Ifindex) {
+        self.qdiscs.remove(&ifindex);
+        self.removing.remove(&ifindex);
+        self.attached.retain(|(index, _), attached| *index != ifindex || !attached.is_filter());
     }
 
     /// One write: the programs see the old entry or the new one.
@@ -163,6 +183,7 @@ impl Kernel {
         if self.attached.keys().any(ours) || !self.qdiscs.remove(&ifindex) {
             return Ok(());
         }
+        self.let_remove(ifindex);
         match self.rtnl.remove_unused_clsact(ifindex) {
             Ok(_removed) => Ok(()),
             Err(error) if error.class() == ErrorClass::Gone => Ok(()),

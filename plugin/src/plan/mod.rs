@@ -204,4 +204,11 @@ impl Step {
             Self::SetPolicy { .. } | Self::Guard { .. } | Self::Forget { .. } => false,
         }
     }
+
+    /// Whether nobody has to wait for it: it is slow, or takes off what may stay. Either takes the
+    /// kernel's lock on all interfaces, which others may hold for long on a busy machine.
+    #[must_use]
+    pub fn can_wait(self) -> bool {
+        self.is_slow() || matches!(self, Self::Detach { .. })
+    }
 }

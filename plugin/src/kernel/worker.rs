@@ -1,0 +1,275 @@
+//! What takes the kernel long, or may have to wait for its lock on all interfaces, on a thread of its
+//! own: making links, closing them, removing filters, and looking.
+//!
+//! It knows nothing of what is attached: it gives each link to whoever asked for it, and one that
+//! nobody pins is closed, which detaches it. It takes one job after another, in the order in which
+//! they were given.
+
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use aya::programs::links::{FdLink, LinkOrder};
+use aya::programs::tc::TcAttachOptions;
+use aya::programs::xdp::{Xdp, XdpMode};
+use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
+use aya_obj::programs::XdpAttachType;
+use ebpf_netns::veth::{self, VethError, VethPair};
+use ebpf_netns::{ErrorClass, Ifindex, Link as Interface, Rtnl, RtnlError};
+
+use super::attach::{HANDLE, direction};
+use super::load::{self, LoadError};
+use super::pins::Pins;
+use super::query;
+use super::refusal::{AttachError, Attempt, Refusal};
+use crate::error::chain;
+use crate::plan::{Attachment, Hook, Way};
+use crate::sandbox::come_in_turn;
+
+/// Called on the worker's thread with what became of a job.
+pub type Reply = Box<dyn FnOnce(Done) + Send>;
+
+/// What became of a job.
+#[derive(Debug)]
+pub struct Done {
+    pub(super) ifindex: Ifindex,
+    pub(super) way: Way,
+    pub(super) result: Result<Made, Refusal>,
+}
+
+/// What was made.
+#[derive(Debug)]
+pub(super) enum Made {
+    /// A link, which nothing but this keeps attached yet.
+    Link(FdLink),
+    /// Nothing: what was there is gone.
+    Nothing,
+    /// A look whether an interface is where it was.
+    Look(Result<(), VethError>),
+}
+
+enum Order {
+    Do(Job),
+    /// To be told when everything before it is done.
+    Tell(mpsc::Sender<()>),
+}
+
+struct Job {
+    way: Way,
+    task: Task,
+    reply: Option<Reply>,
+}
+
+enum Task {
+    Attach(Interface),
+    Close(Ifindex, FdLink),
+    Remove(Ifindex, Filter),
+    Verify(Box<VethPair>),
+}
+
+/// A filter to be removed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Filter {
+    pub(super) priority: u16,
+    /// Whether the qdisc goes with it, if nobody else's filter is on it.
+    pub(super) qdisc: bool,
+}
+
+/// The thread. Dropping this waits until it has done all that it was given.
+pub(super) struct Worker {
+    jobs: Option<mpsc::Sender<Order>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// Starts the thread, with handles of its own of the pinned programs.
+    pub(super) fn start(pins: &Pins) -> Result<Self, LoadError> {
+        let mut hands = Hands::open(pins)?;
+        let (jobs, given) = mpsc::channel();
+        let work = move || {
+            // Nobody's frames wait for this.
+            come_in_turn();
+            for order in given {
+                match order {
+                    Order::Do(Job { way, task, reply }) => {
+                        let done = hands.work(way, task);
+                        if let Some(reply) = reply {
+                            reply(done);
+                        }
+                    }
+                    // Whoever asks waits for it.
+                    Order::Tell(who) => who.send(()).unwrap_or_default(),
+                }
+            }
+        };
+        let thread = thread::Builder::new()
+            .name("attach".to_owned())
+            .spawn(work)
+            .map_err(LoadError::Thread)?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// Has a link made.
+    pub(super) fn attach(&self, way: Way, interface: &Interface, reply: Reply) {
+        self.give(Job { way, task: Task::Attach(interface.clone()), reply: Some(reply) });
+    }
+
+    /// Has a link closed, which waits for the kernel's lock even where its interface is gone.
+    pub(super) fn close(&self, ifindex: Ifindex, way: Way, link: FdLink, reply: Option<Reply>) {
+        self.give(Job { way, task: Task::Close(ifindex, link), reply });
+    }
+
+    /// Has a filter removed.
+    pub(super) fn remove(&self, ifindex: Ifindex, way: Way, filter: Filter, reply: Reply) {
+        self.give(Job { way, task: Task::Remove(ifindex, filter), reply: Some(reply) });
+    }
+
+    /// Has somebody look whether an interface, to which this was attached, is where it was.
+    pub(super) fn verify(&self, way: Way, pair: &VethPair, reply: Reply) {
+        self.give(Job { way, task: Task::Verify(Box::new(pair.clone())), reply: Some(reply) });
+    }
+
+    /// Has a link made, and waits for it.
+    pub(super) fn attach_now(&self, way: Way, interface: &Interface) -> Result<Done, Refusal> {
+        let (reply, done) = mpsc::channel();
+        // Whoever asks waits for it.
+        self.attach(way, interface, Box::new(move |made| reply.send(made).unwrap_or_default()));
+        done.recv().map_err(|_ended| Refusal::new("the thread that attaches has ended".to_owned()))
+    }
+
+    /// Waits until all is done that was given before.
+    pub(super) fn wait(&self) {
+        let (reached, wait) = mpsc::channel();
+        if let Some(jobs) = &self.jobs {
+            jobs.send(Order::Tell(reached)).ok();
+        }
+        // All is done too when the thread has ended.
+        wait.recv().ok();
+    }
+
+    fn give(&self, job: Job) {
+        // It takes jobs for as long as there is somebody to give them.
+        if let Some(jobs) = &self.jobs {
+            jobs.send(Order::Do(job)).ok();
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+/// What the thread works with.
+struct Hands {
+    xdp: Xdp,
+    egress: SchedClassifier,
+    ingress: SchedClassifier,
+    rtnl: Rtnl,
+}
+
+impl Hands {
+    fn open(pins: &Pins) -> Result<Self, LoadError> {
+        let path = |hook| pins.program(load::program_name(hook));
+        let failed = |error: ProgramError| LoadError::Pin(chain(&error));
+        Ok(Self {
+            xdp: Xdp::from_pin(path(Hook::Xdp), XdpAttachType::Interface).map_err(failed)?,
+            egress: SchedClassifier::from_pin(path(Hook::Egress)).map_err(failed)?,
+            ingress: SchedClassifier::from_pin(path(Hook::Ingress)).map_err(failed)?,
+            rtnl: Rtnl::open()?,
+        })
+    }
+
+    fn work(&mut self, way: Way, task: Task) -> Done {
+        match task {
+            Task::Attach(interface) => {
+                let result = self.attach(way, &interface).map(Made::Link);
+                Done { ifindex: interface.index, way, result }
+            }
+            Task::Close(ifindex, link) => {
+                drop(link);
+                Done { ifindex, way, result: Ok(Made::Nothing) }
+            }
+            Task::Remove(ifindex, filter) => {
+                let removed = self.remove(ifindex, way.0, filter);
+                let failed = |error| Refusal::new(chain(&error));
+                Done { ifindex, way, result: removed.map(|()| Made::Nothing).map_err(failed) }
+            }
+            Task::Verify(pair) => {
+                let result = Ok(Made::Look(veth::verify(&self.rtnl, &pair).map(drop)));
+                Done { ifindex: pair.host.index, way, result }
+            }
+        }
+    }
+
+    fn attach(&mut self, way: Way, interface: &Interface) -> Result<FdLink, Refusal> {
+        let (hook, attachment) = way;
+        let made = match attachment {
+            Attachment::XdpGeneric => self.attach_xdp(interface, XdpMode::Skb),
+            Attachment::XdpNative => self.attach_xdp(interface, XdpMode::Driver),
+            Attachment::XdpOffload => self.attach_xdp(interface, XdpMode::Hardware),
+            Attachment::Tcx => self.attach_tcx(hook, interface),
+            Attachment::Clsact => Err(Refusal::new("a filter is no link: a bug".to_owned()).into()),
+        };
+        let made = made.map_err(|error| {
+            let holder = interface.xdp.map(|xdp| query::describe(xdp.program_id));
+            Refusal::explain(&error, &Attempt { attachment, interface, holder: holder.as_deref() })
+        });
+        if attachment != Attachment::Tcx {
+            return made;
+        }
+        match made {
+            // Nobody has the name: its interface may have another.
+            Err(refusal) if refusal.is_gone() => {
+                Err(self.check_name(interface).err().unwrap_or(refusal))
+            }
+            Ok(link) => self.check_name(interface).map(|()| link),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Looks whether the name still is the interface's, for after an attachment by name: aya takes
+    /// no index at TC.
+    fn check_name(&self, interface: &Interface) -> Result<(), Refusal> {
+        match self.rtnl.link(interface.index) {
+            Ok(Some(link)) if link.name == interface.name => Ok(()),
+            // Renamed: to be attached by its new name.
+            Ok(Some(_)) => Err(Refusal::severed(&interface.name)),
+            Ok(None) => Err(Refusal::gone(&interface.name)),
+            Err(error) => Err(Refusal::new(chain(&error))),
+        }
+    }
+
+    /// What is gone already is as good as removed.
+    fn remove(&self, ifindex: Ifindex, hook: Hook, filter: Filter) -> Result<(), RtnlError> {
+        let Filter { priority, qdisc } = filter;
+        let removed = self.rtnl.remove_filter(ifindex, direction(hook), priority, HANDLE);
+        let removed = removed.and_then(|()| {
+            if qdisc { self.rtnl.remove_unused_clsact(ifindex).map(drop) } else { Ok(()) }
+        });
+        match removed {
+            Err(error) if error.class() != ErrorClass::Gone => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn attach_xdp(&mut self, interface: &Interface, mode: XdpMode) -> Result<FdLink, AttachError> {
+        let id = self.xdp.attach_to_if_index(interface.index.get(), mode)?;
+        Ok(FdLink::try_from(self.xdp.take_link(id)?)?)
+    }
+
+    /// To the head of the chain: what others attached still runs, and on what we let pass.
+    fn attach_tcx(&mut self, hook: Hook, interface: &Interface) -> Result<FdLink, AttachError> {
+        let (program, side) = match hook {
+            // The side of the host-side veth: the container's direction reversed.
+            Hook::Xdp | Hook::Egress => (&mut self.egress, TcAttachType::Ingress),
+            Hook::Ingress => (&mut self.ingress, TcAttachType::Egress),
+        };
+        let order = TcAttachOptions::TcxOrder(LinkOrder::first());
+        let id = program.attach_with_options(&interface.name, side, order)?;
+        Ok(FdLink::try_from(program.take_link(id)?)?)
+    }
+}
