@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod compose;
 pub mod config;
 pub mod control;
 pub mod daemon;
@@ -10,7 +11,9 @@ pub mod docker;
 pub mod engine;
 mod error;
 pub mod event;
+mod excerpt;
 pub mod facts;
+pub mod finding;
 pub mod gate;
 pub mod kernel;
 pub mod labels;

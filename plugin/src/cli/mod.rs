@@ -1,10 +1,10 @@
 //! The command line: what was typed, and the verb it leads to.
 
+mod check;
 mod runtime;
 mod table;
 mod verbs;
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -16,14 +16,15 @@ use crate::plan::TcFlavour;
 use crate::sandbox::Unlisted;
 use crate::{kernel, records};
 
+use self::check::Check;
 use self::runtime::RuntimeVerb;
 pub use self::verbs::main;
 
 /// Where dockerd has its `--exec-root` unless told otherwise.
 const DEFAULT_EXEC_ROOT: &str = "/var/run/docker";
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 the operation failed; 2 wrong usage; 65 a label or \
-    the configuration is not understood; 66 no such interface; 69 Docker or the daemon is not \
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 the operation failed; 2 wrong usage; 65 what was \
+    given to check or configured is not understood; 66 no such interface; 69 Docker or the daemon is not \
     reachable; 77 not \
     permitted.";
 
@@ -55,9 +56,10 @@ enum Verb {
     /// Nothing is released meanwhile. A configuration that is not understood is refused as a whole:
     /// the exit code is then 65, and what was in force stays.
     Reload(ReloadArgs),
-    /// Read labels or a configuration as the daemon would, without Docker or root.
+    /// Say what labels, Compose files, rules or a configuration mean, without Docker or root.
     ///
-    /// Exits with 65 and says key, column, found and expected when they are not understood.
+    /// Exits with 65 where something is not understood, and says where, what was found and what was
+    /// expected. What is understood and probably not meant is a hint.
     Check(Check),
     /// Show the XDP and TCX programs of interfaces, by whomever they were attached.
     Attached(AttachedArgs),
@@ -147,25 +149,6 @@ struct ReloadArgs {
     /// Where the daemon listens.
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     control_socket: PathBuf,
-    /// How to show it.
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
-}
-
-#[derive(Debug, Args)]
-struct Check {
-    /// A label, as docker run takes it; may be given several times.
-    #[arg(
-        long = "label",
-        short = 'l',
-        value_name = "KEY=VALUE",
-        required_unless_present = "config"
-    )]
-    labels: Vec<OsString>,
-    /// A configuration to check, whose policies the labels may name. For labels alone, it is
-    /// /etc/ebpf-netns/config.toml if that is there.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
     /// How to show it.
     #[arg(long, value_enum, default_value_t)]
     format: Format,

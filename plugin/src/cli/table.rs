@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use comfy_table::{Table, presets};
 use ebpf_netns::text::printable;
 
+use crate::compose::{Checked, ServicePolicy};
 use crate::config::{Config, OnError};
+use crate::finding::Finding;
 use crate::kernel::{AttachedProgram, Count, Traffic};
 use crate::labels::LabelPolicy;
 use crate::reload::Taken;
@@ -161,6 +163,30 @@ pub(super) fn policy(policy: Option<&LabelPolicy>) -> String {
         || "none of these labels is ebpf-netns's: nothing is touched".to_owned(),
         ToString::to_string,
     )
+}
+
+/// What is probably not meant, one on a line.
+pub(super) fn hints(hints: &[Finding]) -> String {
+    let mut text = String::new();
+    for hint in hints {
+        // Writing to a string cannot fail.
+        writeln!(text, "hint: {hint}").ok();
+    }
+    text
+}
+
+/// What the labels of services mean, one on a line.
+pub(super) fn services(checked: &Checked) -> String {
+    let Checked { services, hints: found } = checked;
+    let lines = services
+        .iter()
+        .map(|ServicePolicy { service, policy }| format!("{}: {policy}\n", printable(service)));
+    let mut text: String = lines.collect();
+    if services.is_empty() {
+        text.push_str("no service has labels of ebpf-netns: nothing is touched\n");
+    }
+    text.push_str(&hints(found));
+    text
 }
 
 /// What a configuration says, for `check`.

@@ -1,6 +1,5 @@
 //! What each verb does. Output goes to standard output, everything else to standard error.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -14,14 +13,15 @@ use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
 
 use super::runtime::{self, RuntimeVerb};
-use super::{AttachedArgs, Check, Cli, Format, Places, ReloadArgs, Run, StatusArgs, Verb, table};
-use crate::config::{self, ConfigErrors, Place};
+use super::{AttachedArgs, Cli, Format, Places, ReloadArgs, Run, StatusArgs, Verb, check, table};
+use crate::config::{self, ConfigErrors};
 use crate::control::{self, ClientError};
 use crate::daemon::{self, DaemonError, Options};
 use crate::error::{chain, of_system};
+use crate::finding::Findings;
 use crate::gate::Gate;
 use crate::kernel::{self, CleanError, LoadError, Pins, PinsError, attached};
-use crate::labels::{self, LabelErrors};
+use crate::labels::LabelErrors;
 use crate::log::Log;
 use crate::records;
 use crate::register::RegisterError;
@@ -37,7 +37,7 @@ pub fn main() -> ExitCode {
         Verb::Clean(args) => (clean(&args), Format::Table),
         Verb::Status(args) => (status(&args), args.format),
         Verb::Reload(args) => (reload(&args), args.format),
-        Verb::Check(args) => (check(&args), args.format),
+        Verb::Check(args) => (check::run(&args), args.format),
         Verb::Attached(args) => (show_attached(&args), args.format),
         Verb::Runtime(verb) => {
             let format = match &verb {
@@ -57,7 +57,7 @@ pub fn main() -> ExitCode {
             let text = chain(&failure);
             let line = match format {
                 Format::Table => format!("ebpf-netns-plugin: {text}"),
-                Format::Json => serde_json::json!({ "error": text }).to_string(),
+                Format::Json => failure.in_json(&text).to_string(),
             };
             // There is nowhere left to say that standard error is closed.
             writeln!(io::stderr().lock(), "{line}").ok();
@@ -144,24 +144,6 @@ fn reload(args: &ReloadArgs) -> Result<(), Failure> {
     }
 }
 
-fn check(args: &Check) -> Result<(), Failure> {
-    let place = args.config.clone().map_or_else(Place::default, Place::named);
-    let config = config::load(&place)?;
-    if args.labels.is_empty() {
-        let meaning = table::config(&config);
-        return print(args.format, &serde_json::json!({ "config": meaning }), || meaning);
-    }
-    let mut given = BTreeMap::new();
-    for label in &args.labels {
-        let label = label.to_string_lossy();
-        let (key, value) = label.split_once('=').unwrap_or((&label, ""));
-        given.insert(key.to_owned(), value.to_owned());
-    }
-    let policy = labels::parse_with(&given, &config.policies).map_err(Failure::Labels)?;
-    let meaning = table::policy(policy.as_ref());
-    print(args.format, &serde_json::json!({ "policy": meaning }), || format!("{meaning}\n"))
-}
-
 fn show_attached(args: &AttachedArgs) -> Result<(), Failure> {
     let rtnl = Rtnl::open()?;
     let mut programs = Vec::new();
@@ -221,6 +203,14 @@ pub(super) enum Failure {
     // No source, whose line would follow upon its lines.
     #[error("{0:#}")]
     Labels(LabelErrors),
+    #[error("{0:#}")]
+    Findings(Findings),
+    #[error("read {}", printable(name))]
+    Unreadable {
+        name: String,
+        #[source]
+        source: io::Error,
+    },
     #[error(transparent)]
     Ifindex(#[from] InvalidIfindex),
     #[error(transparent)]
@@ -244,6 +234,17 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// For programs: the text, and each problem by itself where there may be several.
+    fn in_json(&self, text: &str) -> serde_json::Value {
+        match self {
+            Self::Findings(findings) => {
+                let problems: Vec<_> = findings.iter().collect();
+                serde_json::json!({ "error": text, "problems": problems })
+            }
+            _ => serde_json::json!({ "error": text }),
+        }
+    }
+
     fn exit_code(&self) -> u8 {
         match self {
             Self::Daemon(DaemonError::Load(LoadError::NotPermitted)) => exit::NOT_PERMITTED,
@@ -251,6 +252,7 @@ impl Failure {
             Self::Daemon(DaemonError::Load(_)) => exit::FAILED,
             Self::Docker(error) | Self::Register(RegisterError::Docker(error)) => error.exit_code(),
             Self::Labels(_)
+            | Self::Findings(_)
             | Self::Config(_)
             | Self::Refused(_)
             | Self::Register(RegisterError::Document { .. }) => exit::BAD_DATA,
@@ -259,7 +261,11 @@ impl Failure {
             Self::Sandbox(error) if is_permission(error) => exit::NOT_PERMITTED,
             Self::Pins(error) if is_permission(error) => exit::NOT_PERMITTED,
             Self::Clean(error) if is_permission(error) => exit::NOT_PERMITTED,
-            Self::State { source, .. } if is_permission(source) => exit::NOT_PERMITTED,
+            Self::State { source, .. } | Self::Unreadable { source, .. }
+                if is_permission(source) =>
+            {
+                exit::NOT_PERMITTED
+            }
             Self::Register(error) if is_permission(error) => exit::NOT_PERMITTED,
             Self::Daemon(_)
             | Self::Sandbox(_)
@@ -267,6 +273,7 @@ impl Failure {
             | Self::Output(_)
             | Self::Pins(_)
             | Self::Clean(_)
+            | Self::Unreadable { .. }
             | Self::State { .. } => exit::FAILED,
             Self::Client(error) => error.exit_code(),
             Self::DockerHost { .. } => exit::UNAVAILABLE,

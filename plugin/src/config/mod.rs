@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use self::document::{Reader, Value};
 pub use self::problem::{ConfigErrors, Problem};
-use crate::labels::{self, LabelPolicy, Policies};
+use crate::labels::{self, LabelPolicy, NamedPolicy, Policies};
 use crate::plan::TcFlavour;
 
 /// The file unless the daemon is told otherwise; it need not be there.
@@ -126,6 +126,43 @@ pub fn load(place: &Place) -> Result<Config, ConfigErrors> {
         }
     };
     if problems.is_empty() { Ok(config) } else { Err(ConfigErrors(problems)) }
+}
+
+/// Reads the text of a configuration, wherever it is from, to which these policies are known.
+///
+/// # Errors
+///
+/// Everything that is wrong with it.
+pub fn parse(name: &Path, text: &str, policies: Policies) -> Result<Config, ConfigErrors> {
+    let mut reader = Reader::new(name, text);
+    let config = read(&mut reader, policies);
+    let problems = reader.into_problems();
+    if problems.is_empty() {
+        Ok(Config { file: Some(name.to_owned()), ..config })
+    } else {
+        Err(ConfigErrors(problems))
+    }
+}
+
+/// Reads the text of a named policy, wherever it is from.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, and with the name if the text is of a file.
+pub fn parse_policy(name: &Path, text: &str) -> Result<NamedPolicy, ConfigErrors> {
+    let mut problems = Vec::new();
+    if let Some(Err(reason)) = policies::name_of(name).map(|name| labels::check_name(&name)) {
+        problems.push(Problem::of_file(name, reason));
+    }
+    let policy = policies::read_text(name, text, &mut problems);
+    if problems.is_empty() { Ok(policy) } else { Err(ConfigErrors(problems)) }
+}
+
+/// Whether a text is a named policy rather than a configuration: by the keys that it has.
+#[must_use]
+pub fn is_policy(text: &str) -> bool {
+    let mut reader = Reader::new(Path::new(""), text);
+    reader.parse().keys().any(|key| policies::KEYS.contains(&key.get_ref().as_ref()))
 }
 
 fn read(reader: &mut Reader<'_>, policies: Policies) -> Config {

@@ -15,7 +15,7 @@ use crate::labels::{NamedPolicy, Policies, check_name, parse_list, parse_rules};
 use crate::rules::{Direction, MAX_RULES, RuleList};
 
 const SUFFIX: &str = ".toml";
-const KEYS: [&str; 3] = ["egress", "ingress", "policy"];
+pub(super) const KEYS: [&str; 3] = ["egress", "ingress", "policy"];
 
 /// Reads every policy of a directory, which need not be there. What is wrong is added to
 /// `problems`; the name of a policy that is wrong counts as known, so that nothing else complains.
@@ -69,7 +69,18 @@ fn read(path: &Path, problems: &mut Vec<Problem>) -> NamedPolicy {
             return NamedPolicy::default();
         }
     };
-    let mut reader = Reader::new(path, &text);
+    read_text(path, &text, problems)
+}
+
+/// The name that a file gives to the policy in it, if it is one.
+pub(super) fn name_of(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_string_lossy();
+    name.strip_suffix(SUFFIX).map(str::to_owned)
+}
+
+/// Reads the text of a policy.
+pub(super) fn read_text(path: &Path, text: &str, problems: &mut Vec<Problem>) -> NamedPolicy {
+    let mut reader = Reader::new(path, text);
     let policy = parse(&mut reader);
     let mut found = reader.into_problems();
     if policy.is_empty() && found.is_empty() {

@@ -18,6 +18,28 @@ pub struct LabelError {
     problem: Problem,
 }
 
+/// Where in a label something is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LabelPlace {
+    /// In its key, or that it is there at all.
+    Key,
+    /// In its value as a whole.
+    Value,
+    /// At a place of its value; 1 is the first line, and the first character of a line.
+    Within {
+        /// The line.
+        line: usize,
+        /// The character.
+        column: usize,
+    },
+}
+
+impl LabelPlace {
+    fn of_value((line, column): (usize, usize)) -> Self {
+        Self::Within { line, column }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Problem {
     UnknownKey { suggestion: Option<&'static str> },
@@ -117,6 +139,43 @@ impl LabelError {
         &self.key
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn place(&self) -> LabelPlace {
+        match &self.problem {
+            Problem::UnknownKey { .. }
+            | Problem::AlmostOurKey { .. }
+            | Problem::NotYet
+            | Problem::RulesOnXdp
+            | Problem::WithoutPolicy { .. }
+            | Problem::KeyTooLong => LabelPlace::Key,
+            Problem::RulesOfPolicyOnXdp { .. }
+            | Problem::NoRulesThere { .. }
+            | Problem::TooManyRules { .. }
+            | Problem::ValueTooLong => LabelPlace::Value,
+            Problem::Rule(error) => error.place().map_or(LabelPlace::Value, LabelPlace::of_value),
+            Problem::Unexpected { column, .. } => LabelPlace::of_value((1, *column)),
+        }
+    }
+
+    /// What is wrong, for who tells key and place beside it.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        match &self.problem {
+            Problem::Rule(error) => error.sentence(),
+            Problem::Unexpected { found, expected, suggestion, .. } => {
+                fmt::from_fn(|f| unexpected(f, found, expected, suggestion.as_deref())).to_string()
+            }
+            Problem::AlmostOurKey { .. } => self.of_a_key(),
+            _ => {
+                let sentence = self.of_a_key();
+                let key = text::printable_up_to(&self.key, QUOTED_CHARS).to_string();
+                let rest = sentence.strip_prefix(&key).and_then(|rest| rest.strip_prefix(": "));
+                rest.map_or(sentence.clone(), str::to_owned)
+            }
+        }
+    }
+
     /// What is wrong, of a key that is not on a label.
     #[must_use]
     pub fn of_a_key(&self) -> String {
@@ -165,7 +224,7 @@ impl fmt::Display for LabelError {
                  tc.policy names: {MAX_RULES} are the most"
             ),
             Problem::Rule(error) => {
-                let separator = if error.has_place() { "," } else { ":" };
+                let separator = if error.place().is_some() { "," } else { ":" };
                 write!(f, "label {key}{separator} ")?;
                 // With the flags that were asked for, which may be to show the line.
                 fmt::Display::fmt(error, f)
@@ -180,15 +239,22 @@ impl fmt::Display for LabelError {
                 write!(f, "label {key}: the value is longer than {MAX_VALUE_BYTES} bytes")
             }
             Problem::Unexpected { column, found, expected, suggestion } => {
-                let found = text::printable_up_to(found, QUOTED_CHARS);
-                write!(
-                    f,
-                    "label {key}: column {column}: found \"{found}\", expected one of {expected}"
-                )?;
-                did_you_mean(f, suggestion.as_deref())
+                write!(f, "label {key}: column {column}: ")?;
+                unexpected(f, found, expected, suggestion.as_deref())
             }
         }
     }
+}
+
+fn unexpected(
+    f: &mut fmt::Formatter<'_>,
+    found: &str,
+    expected: &str,
+    suggestion: Option<&str>,
+) -> fmt::Result {
+    let found = text::printable_up_to(found, QUOTED_CHARS);
+    write!(f, "found \"{found}\", expected one of {expected}")?;
+    did_you_mean(f, suggestion)
 }
 
 fn did_you_mean(f: &mut fmt::Formatter<'_>, suggestion: Option<&str>) -> fmt::Result {
@@ -214,6 +280,12 @@ impl From<Vec<LabelError>> for LabelErrors {
 }
 
 impl LabelErrors {
+    /// How many more there are than those that are told.
+    #[must_use]
+    pub fn more(&self) -> usize {
+        self.more
+    }
+
     /// Those that are told.
     pub fn iter(&self) -> impl Iterator<Item = &LabelError> {
         self.told.iter()

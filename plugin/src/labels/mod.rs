@@ -9,6 +9,7 @@ mod policies;
 mod presets;
 mod rules;
 mod show;
+mod size;
 #[cfg(test)]
 mod tests;
 
@@ -19,13 +20,14 @@ use plugin_common::presets::Presets;
 use serde::Serialize;
 
 pub(crate) use self::error::nearest;
-pub use self::error::{LabelError, LabelErrors};
+pub use self::error::{LabelError, LabelErrors, LabelPlace};
 use self::keys::Key;
 pub use self::keys::is_ours;
 pub use self::policies::{NamedPolicy, Policies, check_name};
 pub(crate) use self::presets::format_presets;
 pub use self::presets::parse_list;
 pub use self::rules::parse_rules;
+pub use self::size::check_size;
 use crate::rules::{Direction as RuleDirection, MAX_RULES, RuleList};
 
 /// Longest key under our prefixes, in bytes.

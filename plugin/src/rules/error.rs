@@ -6,11 +6,10 @@ use ebpf_netns::text;
 
 use super::model::Direction;
 use super::{MAX_LINE_BYTES, MAX_RULES};
+use crate::excerpt::Excerpt;
 
 /// Characters of untrusted text that a message repeats.
 const QUOTED_CHARS: usize = 60;
-/// Characters of a line that are shown on each side of what is wrong in it.
-const EXCERPT_CHARS: usize = 80;
 
 /// One thing that is wrong with the rules of one direction.
 ///
@@ -26,8 +25,7 @@ pub struct RuleError {
 struct Place {
     line: usize,
     column: usize,
-    excerpt: String,
-    caret: usize,
+    excerpt: Excerpt,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,10 +67,16 @@ pub(super) enum Advice {
 }
 
 impl RuleError {
-    /// Whether it is told with line and column.
+    /// Its line and column in the text, where it is told with them; 1 is the first.
     #[must_use]
-    pub fn has_place(&self) -> bool {
-        self.place.is_some()
+    pub fn place(&self) -> Option<(usize, usize)> {
+        self.place.as_ref().map(|place| (place.line, place.column))
+    }
+
+    /// What is wrong, without where.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        self.problem.to_string()
     }
 
     pub(super) fn no_rules() -> Self {
@@ -102,14 +106,7 @@ impl RuleError {
 
 impl Place {
     fn new(line: usize, column: usize, text: &str) -> Self {
-        let from = column.saturating_sub(EXCERPT_CHARS);
-        let before: String = text.chars().take(column - 1).skip(from).collect();
-        let after: String = text.chars().skip(column - 1).collect();
-        let before = text::printable(&before).to_string();
-        let before = if from > 0 { format!("...{before}") } else { before };
-        let caret = before.chars().count();
-        let after = text::printable_up_to(&after, EXCERPT_CHARS);
-        Self { line, column, excerpt: format!("{before}{after}"), caret }
+        Self { line, column, excerpt: Excerpt::new(column, text) }
     }
 }
 
@@ -121,9 +118,7 @@ impl fmt::Display for RuleError {
         }
         write!(f, "{problem}")?;
         match place {
-            Some(Place { excerpt, caret, .. }) if f.alternate() => {
-                write!(f, "\n    {excerpt}\n    {:caret$}^", "")
-            }
+            Some(Place { excerpt, .. }) if f.alternate() => write!(f, "\n{excerpt}"),
             _ => Ok(()),
         }
     }

@@ -15,6 +15,7 @@ mod arbitrary;
 mod error;
 mod expand;
 mod groups;
+mod hints;
 mod icmp;
 mod interpret;
 mod model;
@@ -28,6 +29,7 @@ pub(crate) mod tests;
 pub use self::address::{AddressRange, Span};
 pub use self::error::RuleError;
 pub use self::expand::{Expansion, TooManyEntries, check_entries, expand};
+pub use self::hints::{RuleHint, hints};
 pub use self::icmp::{IcmpName, IcmpType};
 pub use self::interpret::{Probe, Verdict, judge};
 pub use self::model::{

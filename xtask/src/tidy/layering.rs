@@ -4,7 +4,8 @@ use super::rust_text::{has_word, imports};
 use super::tree::{Tree, Violation, numbered};
 
 /// Modules that decide and do not act.
-const DECIDING: [&str; 5] = [
+const DECIDING: [&str; 6] = [
+    "plugin/src/compose",
     "plugin/src/labels",
     "plugin/src/rules",
     "plugin/src/names",
