@@ -3,6 +3,8 @@
 //! Strict: what is under our prefixes and is not understood is an error, all errors of a container
 //! are collected, and an error never becomes a default.
 
+#[cfg(test)]
+mod bad_inputs;
 mod error;
 mod keys;
 mod policies;

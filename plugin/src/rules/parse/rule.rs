@@ -226,7 +226,9 @@ impl<'a> Parser<'a> {
 
 /// What can be said of a word that is none of these.
 pub(super) fn advice_on(found: &str, words: &[&str]) -> Option<Advice> {
-    if found.contains(|c: char| c.is_whitespace() || c.is_control()) {
+    let takes_no_room = |c: char| matches!(c, '\u{200b}'..='\u{200d}' | '\u{2060}');
+    let separates = |c: char| c.is_whitespace() || c.is_control() || takes_no_room(c);
+    if found.contains(separates) {
         return Some(Advice::OnlySpaces);
     }
     nearest(found, words.iter().copied()).map(|word| Advice::DidYouMean(word.to_owned()))
