@@ -529,8 +529,8 @@ fn quotes_code_and_escapes_are_text_like_any_other() {
 fn sizes_over_the_limits_are_told_and_those_within_are_read() {
     let fill = |length: usize| format!("deny{}", " ".repeat(length - 4));
     let lines = |bytes: usize| {
-        let (full, rest) = (bytes / 512, bytes % 512);
-        let text = format!("{}\n", fill(511)).repeat(full);
+        let (whole, rest) = (bytes / 512, bytes % 512);
+        let text = format!("{}\n", fill(511)).repeat(whole);
         text + &if rest >= 4 { fill(rest) } else { " ".repeat(rest) }
     };
     let value = "label tc.egress: the value is longer than 4096 bytes";
