@@ -68,7 +68,8 @@ impl Files {
         Ok(String::from_utf8(output.stderr)?)
     }
 
-    fn from_stdin(&self, arguments: &[&str], text: &str) -> Result<Output> {
+    /// What comes of it with a text on standard input.
+    fn fed_with(&self, arguments: &[&str], text: &str) -> Result<Output> {
         let mut command = self.command(arguments)?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
@@ -104,9 +105,9 @@ fn several_compose_files_are_one_project_and_one_of_them_may_be_standard_input()
     let files = Files::new(&[("a.yaml", &good), ("b.yaml", over)])?;
     let said = files.understood(&["--compose", "a.yaml", "--compose", "b.yaml"])?;
     assert!(said.contains("db: TC, egress and ingress: log\n"), "{said}");
-    let output = files.from_stdin(&["--compose", "b.yaml", "--compose", "-"], &good)?;
+    let output = files.fed_with(&["--compose", "b.yaml", "--compose", "-"], &good)?;
     assert!(String::from_utf8(output.stdout)?.contains("db: TC, egress and ingress: pass\n"));
-    let output = files.from_stdin(&["-"], GOOD)?;
+    let output = files.fed_with(&["-"], GOOD)?;
     let said = String::from_utf8(output.stderr)?;
     assert_eq!(output.status.code(), Some(BAD_DATA), "{said}");
     assert!(said.starts_with("ebpf-netns-plugin: standard input:8:14: service db"), "{said}");
@@ -157,7 +158,7 @@ fn policies_configurations_and_rules_are_known_by_name_or_text() -> Result<()> {
     let expected = "ebpf-netns-plugin: bad.rules:2:11: found \"0443\", expected a port";
     assert!(said.starts_with(expected), "{said}");
     assert!(said.ends_with("\n    allow tcp 0443 from lan\n              ^\n"), "{said}");
-    let output = files.from_stdin(&["-"], "[default]\ntc.policy = 'log'\n")?;
+    let output = files.fed_with(&["-"], "[default]\ntc.policy = 'log'\n")?;
     assert!(output.status.success(), "{output:?}");
     Ok(())
 }
