@@ -24,6 +24,8 @@ pub mod command;
 mod configuration;
 mod daemon;
 pub mod engine;
+#[cfg(feature = "confined")]
+pub mod fuzz;
 pub mod images;
 mod isolated;
 mod logs;

@@ -8,6 +8,7 @@ mod chaos;
 mod demo;
 mod dev;
 mod ebpf;
+mod fuzz;
 mod kernels;
 mod setup;
 mod soak;
@@ -40,6 +41,7 @@ enum Command {
     Demo(demo::Options),
     DevContainer(dev::Args),
     Ebpf(ebpf::Args),
+    Fuzz(fuzz::Args),
     Kernels(kernels::Args),
     Soak(soak::Args),
     /// Check the rules of this repository that a program can check.
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::DevContainer(args) => dev::run(&args, &root()),
         Command::Ebpf(args) => ebpf::run(&args, &root()),
+        Command::Fuzz(args) => fuzz::run(&args, &root()),
         Command::Kernels(args) => kernels::run(&args, &root()),
         Command::Soak(args) => soak::run(&args),
         Command::Tidy => tidy::run(&root()),
