@@ -19,7 +19,7 @@ use crate::control::{self, ServerError};
 use crate::docker;
 use crate::engine::{Engine, EngineError, Parts, QUEUE};
 use crate::event::Event;
-use crate::kernel::{Kernel, LoadError, PacketEvents, Pins, PinsError};
+use crate::kernel::{HitCounters, Kernel, LoadError, PacketEvents, Pins, PinsError};
 use crate::links;
 use crate::look::Look;
 use crate::plan::TcFlavour;
@@ -101,6 +101,7 @@ pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> 
     let stop = stop_signal()?;
     let hangups = listen(SignalKind::hangup())?;
     let (kernel, packets) = Kernel::load(options.pins)?;
+    let hits = kernel.hit_counters()?;
     let (events, receiver) = mpsc::channel(QUEUE);
     let look = Arc::new(Look::default());
     // Subscribing comes before listing, which the engine does first.
@@ -127,7 +128,7 @@ pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> 
     let (reloads, requests) = mpsc::channel(reload::QUEUE);
     helpers.spawn(reload::run(options.place, requests, events.clone()));
     helpers.spawn(reload::on_hangup(hangups, reloads.clone()));
-    helpers.spawn(serve(control, events.clone(), reloads));
+    helpers.spawn(serve(control, events.clone(), reloads, hits));
     helpers.spawn(service::watchdog(events.clone()));
     info!(socket = %options.control_socket.display(), "ready");
     service::ready();
@@ -204,8 +205,9 @@ async fn serve(
     control: control::Control,
     events: mpsc::Sender<Event>,
     reloads: mpsc::Sender<reload::Reply>,
+    hits: HitCounters,
 ) {
-    if let Err(error) = control::serve(control, events, reloads).await {
+    if let Err(error) = control::serve(control, events, reloads, hits).await {
         error!(%error, "the control socket failed");
     }
 }

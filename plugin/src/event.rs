@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::facts::Snapshot;
 use crate::kernel::Done;
+use crate::listing::StandingRules;
 use crate::reload::Reload;
 use crate::start::StartAsked;
 use crate::status::Status;
@@ -21,6 +22,8 @@ pub enum Event {
     Packet(PacketRecord),
     /// Somebody wants to know.
     Status(oneshot::Sender<Status>),
+    /// Somebody wants to know the rules of every interface.
+    Rules(oneshot::Sender<Vec<StandingRules>>),
     /// A container is about to start, and its runtime asks whether it may.
     Start(StartAsked),
     /// The configuration was loaded again, or could not be.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use plugin_common::presets::Presets;
 
-use crate::labels::{Audit, Direction, LabelPolicy, XdpMode, XdpPolicy};
+use crate::labels::{Audit, Direction, LabelPolicy, Lists, Named, Policies, XdpMode, XdpPolicy};
+use crate::origin::{Author, NamedOrigin, Origin};
+use crate::plan::Hook;
 use crate::rules::{MAX_RULES, RuleList};
 
 /// What one interface is to enforce. Directions are the container's.
@@ -31,6 +33,21 @@ pub struct Rules {
     pub ingress_rules: Vec<Layer>,
     /// What is counted and reported, and not dropped.
     pub audited: Audited,
+    /// Which presets were asked for where, for people: what is enforced stands above.
+    pub asked: Vec<Asked>,
+}
+
+/// Presets for one direction as one source wrote them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Where they were to be applied.
+    pub hook: Hook,
+    /// All of them, also those that are only counted.
+    pub presets: Presets,
+    /// Whether what they would drop is counted and reported, and not dropped.
+    pub audit: bool,
+    /// Where they were written.
+    pub origin: Arc<Origin>,
 }
 
 /// Rules of one direction, one of the lists of which each has to let a packet pass.
@@ -40,6 +57,17 @@ pub struct Layer {
     pub rules: Arc<RuleList>,
     /// Whether what they would drop is counted and reported, and not dropped.
     pub audit: bool,
+    /// Where they were written.
+    pub origin: Arc<Origin>,
+}
+
+/// Who wrote labels, and which policies these could name.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// Who.
+    pub author: &'a Author,
+    /// Which policies.
+    pub policies: &'a Policies,
 }
 
 /// Presets that count and report what they would drop, and drop nothing.
@@ -53,34 +81,64 @@ pub struct Audited {
     pub ingress: Presets,
 }
 
-impl From<&LabelPolicy> for Rules {
-    fn from(labels: &LabelPolicy) -> Self {
-        let LabelPolicy { xdp, tc, audit } = labels;
+impl Rules {
+    /// What labels ask for, or the operator's default policy, which is written as they are.
+    #[must_use]
+    pub fn of(labels: &LabelPolicy, source: Source<'_>) -> Self {
+        let LabelPolicy { xdp, tc, audit, named } = labels;
+        let Named { xdp: named_for_xdp, tc: named } = named;
         let mut rules = Self::default();
         if let Some(XdpPolicy { presets, mode }) = *xdp {
-            let (presets, audited) = split(presets, audit.xdp);
-            rules.xdp = Some(XdpPolicy { presets, mode });
+            let (enforced, audited) = split(presets, audit.xdp);
+            rules.xdp = Some(XdpPolicy { presets: enforced, mode });
             rules.audited.xdp = audited;
+            let origin = source.origin("xdp.policy", named_for_xdp.as_deref(), "policy");
+            rules.asked.push(Asked { hook: Hook::Xdp, presets, audit: audit.xdp, origin });
         }
         let Some(tc) = tc else { return rules };
+        let Audit { tc: audit, xdp: _ } = *audit;
         if let Some(presets) = tc.presets {
-            let (presets, audited) = split(presets, audit.tc);
+            let (enforced, audited) = split(presets, audit);
+            let origin = source.origin("tc.policy", named.as_deref(), "policy");
+            let asked = |hook| Asked { hook, presets, audit, origin: Arc::clone(&origin) };
             if tc.direction != Direction::Ingress {
-                rules.egress = Some(presets);
+                rules.egress = Some(enforced);
                 rules.audited.egress = audited;
+                rules.asked.push(asked(Hook::Egress));
             }
             if tc.direction != Direction::Egress {
-                rules.ingress = Some(presets);
+                rules.ingress = Some(enforced);
                 rules.audited.ingress = audited;
+                rules.asked.push(asked(Hook::Ingress));
             }
         }
-        let layers = |lists: &[Arc<RuleList>]| {
-            let Audit { tc: audit, xdp: _ } = *audit;
-            lists.iter().map(|rules| Layer { rules: Arc::clone(rules), audit }).collect()
+        let layers = |lists: &Lists, own_key: &str, key: &str| {
+            let Lists { named: of_policy, own } = lists;
+            let of_policy = of_policy.as_ref().map(|rules| {
+                let origin = source.origin("tc.policy", named.as_deref(), key);
+                Layer { rules: Arc::clone(rules), audit, origin }
+            });
+            let own = own.as_ref().map(|rules| {
+                let origin = source.origin(own_key, None, key);
+                Layer { rules: Arc::clone(rules), audit, origin }
+            });
+            of_policy.into_iter().chain(own).collect()
         };
-        rules.egress_rules = layers(&tc.egress);
-        rules.ingress_rules = layers(&tc.ingress);
+        rules.egress_rules = layers(&tc.egress, "tc.egress", "egress");
+        rules.ingress_rules = layers(&tc.ingress, "tc.ingress", "ingress");
         rules
+    }
+}
+
+impl Source<'_> {
+    /// What a key says, or the key of the policy that it names.
+    fn origin(&self, key: &str, named: Option<&str>, key_there: &str) -> Arc<Origin> {
+        let policy = named.map(|name| NamedOrigin {
+            name: name.to_owned(),
+            key: key_there.to_owned(),
+            file: self.policies.file(name),
+        });
+        Arc::new(Origin { author: self.author.clone(), key: key.to_owned(), policy })
     }
 }
 
@@ -167,6 +225,7 @@ impl Rules {
                 egress: self.audited.egress | other.audited.egress,
                 ingress: self.audited.ingress | other.audited.ingress,
             },
+            asked: [self.asked, other.asked].concat(),
         })
     }
 }
@@ -197,12 +256,28 @@ mod tests {
         Demand::Enforce(Rules { xdp: Some(XdpPolicy { presets, mode }), ..Rules::default() })
     }
 
+    /// What labels ask for.
+    fn of(labels: &LabelPolicy) -> Rules {
+        let author = Author::Labels { container: "web".to_owned() };
+        Rules::of(labels, Source { author: &author, policies: &Policies::default() })
+    }
+
+    /// As [`of`], without where it was written.
+    fn enforced(labels: &LabelPolicy) -> Rules {
+        Rules { asked: Vec::new(), ..of(labels) }
+    }
+
+    fn label(key: &str) -> Arc<Origin> {
+        let author = Author::Labels { container: "web".to_owned() };
+        Arc::new(Origin { author, key: key.to_owned(), policy: None })
+    }
+
     #[test]
     fn tc_presets_apply_where_the_direction_says() {
         let rules = |direction| {
             let presets = Some(Presets::DROP_TCP);
             let tc = Some(TcPolicy { presets, direction, ..TcPolicy::default() });
-            Rules::from(&LabelPolicy { tc, ..LabelPolicy::default() })
+            enforced(&LabelPolicy { tc, ..LabelPolicy::default() })
         };
         let dropped = Some(Presets::DROP_TCP);
         for (direction, egress, ingress) in [
@@ -244,35 +319,33 @@ mod tests {
     fn rules_of_all_who_share_an_interface_are_layers() {
         let (one, other) = (rules(Egress, "allow dns"), rules(Egress, "deny; allow"));
         let ingress = rules(Ingress, "allow");
-        let tc = TcPolicy { egress: vec![Arc::clone(&one)], ..TcPolicy::default() };
+        let own = |rules: &Arc<RuleList>| Lists { own: Some(Arc::clone(rules)), named: None };
+        let tc = TcPolicy { egress: own(&one), ..TcPolicy::default() };
         let plain = LabelPolicy { tc: Some(tc), ..LabelPolicy::default() };
-        let tc = TcPolicy {
-            egress: vec![Arc::clone(&other)],
-            ingress: vec![Arc::clone(&ingress)],
-            ..TcPolicy::default()
-        };
+        let tc = TcPolicy { egress: own(&other), ingress: own(&ingress), ..TcPolicy::default() };
         let audit = Audit { xdp: false, tc: true };
-        let audited = LabelPolicy { tc: Some(tc), audit, xdp: None };
+        let audited = LabelPolicy { tc: Some(tc), audit, ..LabelPolicy::default() };
         let expected = Rules {
             egress_rules: vec![
-                Layer { rules: one, audit: false },
-                Layer { rules: other, audit: true },
+                Layer { rules: one, audit: false, origin: label("tc.egress") },
+                Layer { rules: other, audit: true, origin: label("tc.egress") },
             ],
-            ingress_rules: vec![Layer { rules: ingress, audit: true }],
+            ingress_rules: vec![Layer { rules: ingress, audit: true, origin: label("tc.ingress") }],
             ..Rules::default()
         };
         assert!(expected.has_rules() && !Rules::default().has_rules());
-        let [plain, audited] = [plain, audited].map(|labels| Demand::Enforce(Rules::from(&labels)));
+        let [plain, audited] = [plain, audited].map(|labels| Demand::Enforce(of(&labels)));
         assert_eq!(plain.and(audited), Demand::Enforce(expected));
     }
 
     #[test]
     fn an_audit_takes_from_presets_what_drops() {
         let (presets, dropped) = (Presets::DROP_TCP | Presets::LOG, Presets::DROP_TCP);
-        let audited = Rules::from(&LabelPolicy {
+        let audited = enforced(&LabelPolicy {
             xdp: Some(XdpPolicy { presets, mode: XdpMode::Generic }),
             tc: Some(TcPolicy { presets: Some(presets), ..TcPolicy::default() }),
             audit: Audit { xdp: true, tc: true },
+            ..LabelPolicy::default()
         });
         let expected = Rules {
             xdp: Some(XdpPolicy { presets: Presets::LOG, mode: XdpMode::Generic }),
@@ -291,8 +364,12 @@ mod tests {
     #[test]
     fn more_rules_than_one_interface_may_have_close_it() {
         let demand = |count: usize| {
-            let layer =
-                |count| Layer { rules: rules(Egress, &"deny\n".repeat(count)), audit: false };
+            let origin = label("tc.egress");
+            let layer = |count| Layer {
+                rules: rules(Egress, &"deny\n".repeat(count)),
+                audit: false,
+                origin: Arc::clone(&origin),
+            };
             let egress_rules = vec![layer(count / 2), layer(count - count / 2)];
             Demand::Enforce(Rules { egress_rules, ..Rules::default() })
         };
@@ -301,5 +378,33 @@ mod tests {
             demand(100).and(demand(MAX_RULES - 99)),
             Demand::Close(reason) if reason.contains("257") && reason.contains("256")
         ));
+    }
+
+    #[test]
+    fn each_part_knows_where_it_was_written() {
+        let presets = Presets::DROP_UDP;
+        let named = [(
+            "strict".to_owned(),
+            crate::labels::NamedPolicy {
+                presets: Some(presets),
+                egress: Some(rules(Egress, "allow dns")),
+                ingress: None,
+            },
+        )];
+        let policies = Policies::new("/p".to_owned(), named.into());
+        let written = [("tc.policy", "strict"), ("tc.egress", "deny"), ("tc.audit", "true")];
+        let written = written.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let labels = crate::labels::parse_with(&written.into(), &policies).unwrap().unwrap();
+        let author = Author::Default { file: None };
+        let rules = Rules::of(&labels, Source { author: &author, policies: &policies });
+        let origins = |layers: &[Layer]| -> Vec<String> {
+            layers.iter().map(|layer| layer.origin.seen_by("web").to_string()).collect()
+        };
+        let there = "[default] tc.policy, egress of policy strict (/p/strict.toml)";
+        assert_eq!(origins(&rules.egress_rules), [there, "[default] tc.egress"]);
+        assert!(origins(&rules.ingress_rules).is_empty());
+        let asked: Vec<(Hook, Presets, bool)> =
+            rules.asked.iter().map(|asked| (asked.hook, asked.presets, asked.audit)).collect();
+        assert_eq!(asked, [(Hook::Egress, presets, true), (Hook::Ingress, presets, true)]);
     }
 }

@@ -6,7 +6,8 @@ use ebpf_netns::Ifindex;
 use serde::{Deserialize, Serialize};
 
 use crate::config::OnError;
-use crate::kernel::{ProgramIdentity, Traffic};
+use crate::kernel::{Count, ProgramIdentity, Traffic};
+use crate::origin::Origin;
 
 /// Everything that is enforced, and what is not and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,6 +165,10 @@ pub struct InterfaceStatus {
     pub notes: Vec<String>,
     /// The programs.
     pub hooks: Vec<HookStatus>,
+    /// The rules with what each decided over, where they were asked for, and for as long as they
+    /// stand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<LayerStatus>,
 }
 
 /// The host-side end of a container's interface.
@@ -194,4 +199,31 @@ pub struct HookStatus {
     pub program: Option<ProgramIdentity>,
     /// What it saw since it was attached.
     pub traffic: Traffic,
+}
+
+/// One list of rules of an interface, of which each has to let a packet pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerStatus {
+    /// The container's direction: `egress` is for what it sends.
+    pub direction: String,
+    /// Where it was written: in one place, but for presets that are only counted.
+    pub origins: Vec<Origin>,
+    /// Whether what it would drop is counted and reported, and passes.
+    pub audit: bool,
+    /// Its rules in their order, and last what none of them matches.
+    pub rules: Vec<RuleStatus>,
+}
+
+/// One rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleStatus {
+    /// Its line in the value; 1 is the first.
+    pub line: Option<u32>,
+    /// What it says.
+    pub rule: String,
+    /// `allow` or `deny`.
+    pub action: String,
+    /// The packets that it decided over since these rules stand: of a connection, the one that opens
+    /// it. Those that `deny` matches in a list that is only counted passed.
+    pub hits: Count,
 }

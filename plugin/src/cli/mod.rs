@@ -24,9 +24,8 @@ pub use self::verbs::main;
 const DEFAULT_EXEC_ROOT: &str = "/var/run/docker";
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 the operation failed; 2 wrong usage; 65 what was \
-    given to check or configured is not understood; 66 no such interface; 69 Docker or the daemon is not \
-    reachable; 77 not \
-    permitted.";
+    given to check or configured is not understood; 66 no such interface; \
+    69 Docker or the daemon is not reachable; 77 not permitted.";
 
 /// Docker labels to XDP and TC policy on the container's host-side veth.
 #[derive(Debug, Parser)]
@@ -136,6 +135,10 @@ struct Places {
 
 #[derive(Debug, Args)]
 struct StatusArgs {
+    /// Show each rule too, with the packets that it decided over, or would have dropped but for an
+    /// audit: of a connection, the one that opens it.
+    #[arg(long)]
+    rules: bool,
     /// Where the daemon listens.
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     control_socket: PathBuf,

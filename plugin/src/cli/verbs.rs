@@ -133,7 +133,7 @@ fn clean(args: &Places) -> Result<(), Failure> {
 }
 
 fn status(args: &StatusArgs) -> Result<(), Failure> {
-    let status = runtime()?.block_on(control::status(&args.control_socket))?;
+    let status = runtime()?.block_on(control::status(&args.control_socket, args.rules))?;
     print(args.format, &status, || table::status(&status))
 }
 

@@ -11,10 +11,9 @@ use plugin_common::presets::Presets;
 use super::document::{Reader, Value};
 use super::file;
 use super::problem::Problem;
-use crate::labels::{NamedPolicy, Policies, check_name, parse_list, parse_rules};
+use crate::labels::{NamedPolicy, Policies, SUFFIX, check_name, parse_list, parse_rules};
 use crate::rules::{Direction, MAX_RULES, RuleList};
 
-const SUFFIX: &str = ".toml";
 pub(super) const KEYS: [&str; 3] = ["egress", "ingress", "policy"];
 
 /// Reads every policy of a directory, which need not be there. What is wrong is added to

@@ -7,7 +7,7 @@ use plugin_common::presets::Presets;
 use tempfile::TempDir;
 
 use super::*;
-use crate::labels::{Audit, Direction, NamedPolicy, TcPolicy, XdpMode, XdpPolicy};
+use crate::labels::{Audit, Direction, Named, NamedPolicy, TcPolicy, XdpMode, XdpPolicy};
 
 /// A directory with a `config.toml` and other files.
 fn directory(config: &str, policies: &[(&str, &str)]) -> TempDir {
@@ -77,7 +77,9 @@ fn every_key_is_read() {
     let presets = Presets::DROP_UDP | Presets::LOG;
     let tc =
         TcPolicy { presets: Some(presets), direction: Direction::Ingress, ..TcPolicy::default() };
-    assert_eq!(config.default, Some(LabelPolicy { xdp, tc: Some(tc), audit: Audit::default() }));
+    let named = Named { xdp: None, tc: Some("web".to_owned()) };
+    let audit = Audit::default();
+    assert_eq!(config.default, Some(LabelPolicy { xdp, tc: Some(tc), audit, named }));
     assert_eq!(config.policies.get("web"), Some(&NamedPolicy::from(presets)));
 }
 

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout};
 
-use super::{MAY_START_PATH, RELOAD_PATH, STATUS_PATH};
+use super::{MAY_START_PATH, RELOAD_PATH, STATUS_PATH, STATUS_WITH_RULES_PATH};
 use crate::reload::Outcome;
 use crate::start::{Question, Verdict};
 use crate::status::Status;
@@ -76,13 +76,15 @@ impl ClientError {
     }
 }
 
-/// Asks the daemon at this socket for its status.
+/// Asks the daemon at this socket for its status, with the rules of each interface if they are
+/// wanted.
 ///
 /// # Errors
 ///
 /// When there is none, or it gives no answer.
-pub async fn status(socket: &Path) -> Result<Status, ClientError> {
-    let request = Request::get(STATUS_PATH).body(Full::default());
+pub async fn status(socket: &Path, rules: bool) -> Result<Status, ClientError> {
+    let path = if rules { STATUS_WITH_RULES_PATH } else { STATUS_PATH };
+    let request = Request::get(path).body(Full::default());
     within(ANSWER, ask(socket, request)).await
 }
 

@@ -12,6 +12,9 @@ pub const DEFAULT_SOCKET: &str = "/run/ebpf-netns/control.sock";
 /// The path of the status document.
 const STATUS_PATH: &str = "/v1/status";
 
+/// The path of the status document with the rules of each interface.
+const STATUS_WITH_RULES_PATH: &str = "/v1/status/rules";
+
 /// The path of the question whether a container may start.
 const MAY_START_PATH: &str = "/v1/may-start";
 

@@ -1,9 +1,11 @@
 //! The daemon's end of the control socket.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -11,12 +13,16 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use ebpf_netns::Ifindex;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::{MAY_START_PATH, RELOAD_PATH, STATUS_PATH};
+use super::{MAY_START_PATH, RELOAD_PATH, STATUS_PATH, STATUS_WITH_RULES_PATH};
 use crate::event::Event;
+use crate::kernel::HitCounters;
+use crate::listing::StandingRules;
 use crate::reload::Reply;
 use crate::start::{Question, StartAsked, Verdict};
 
@@ -111,14 +117,19 @@ pub async fn serve(
     control: Control,
     engine: mpsc::Sender<Event>,
     reloads: mpsc::Sender<Reply>,
+    hits: HitCounters,
 ) -> io::Result<()> {
     let Control { listener, path, _lock } = control;
     let _remove = RemoveOnDrop(path);
     let reload = axum::Router::new().route(RELOAD_PATH, post(reload)).with_state(reloads);
+    let counted = Counted { engine: engine.clone(), hits: Arc::new(hits) };
+    let with_rules =
+        axum::Router::new().route(STATUS_WITH_RULES_PATH, get(rules)).with_state(counted);
     let router = axum::Router::new()
         .route(STATUS_PATH, get(answer))
         .route(MAY_START_PATH, post(may_start))
         .with_state(engine)
+        .merge(with_rules)
         .merge(reload);
     axum::serve(listener, router).await
 }
@@ -129,6 +140,43 @@ async fn answer(State(engine): State<mpsc::Sender<Event>>) -> Response {
     match timeout(ANSWER, answer).await {
         Ok(Ok(status)) if asked => Json(status).into_response(),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "the engine does not answer").into_response(),
+    }
+}
+
+/// What it takes to tell what each rule decided over.
+#[derive(Clone)]
+struct Counted {
+    engine: mpsc::Sender<Event>,
+    hits: Arc<HitCounters>,
+}
+
+async fn rules(State(Counted { engine, hits }): State<Counted>) -> Response {
+    let (reply, status) = oneshot::channel();
+    let (rules_reply, rules) = oneshot::channel();
+    let asked = async {
+        engine.send(Event::Status(reply)).await.ok()?;
+        let status = status.await.ok()?;
+        engine.send(Event::Rules(rules_reply)).await.ok()?;
+        Some((status, rules.await.ok()?))
+    };
+    let Ok(Some((mut status, rules))) = timeout(ANSWER, asked).await else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the engine does not answer").into_response();
+    };
+    // As many reads of maps as there are rules.
+    let told = spawn_blocking(move || {
+        let rules: BTreeMap<Ifindex, StandingRules> =
+            rules.into_iter().map(|standing| (standing.ifindex, standing)).collect();
+        for interface in status.containers.iter_mut().flat_map(|one| &mut one.interfaces) {
+            let host = interface.host.as_ref().and_then(|host| rules.get(&host.ifindex));
+            if let Some(StandingRules { first_counter, listing, .. }) = host {
+                interface.rules = listing.status(|counter| hits.get(first_counter + counter));
+            }
+        }
+        status
+    });
+    match told.await {
+        Ok(status) => Json(status).into_response(),
+        Err(_panic) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 

@@ -8,12 +8,6 @@ use crate::rules::{Action, ResolvedRule, RuleId, Service};
 /// Rules that deny what presets drop, of IP; `None` if they drop nothing.
 #[must_use]
 pub fn of_presets(presets: Presets) -> Option<Vec<ResolvedRule>> {
-    let protocols = [
-        (Presets::DROP_ALL, None),
-        (Presets::DROP_TCP, Some(&[TCP][..])),
-        (Presets::DROP_UDP, Some(&[UDP])),
-        (Presets::DROP_ICMP, Some(&[ICMP, ICMPV6])),
-    ];
     let of = |protocol| Service { protocol, first: 0, last: u16::MAX, version: None };
     let rule = |action, traffic, position| ResolvedRule {
         action,
@@ -22,13 +16,12 @@ pub fn of_presets(presets: Presets) -> Option<Vec<ResolvedRule>> {
         remote: None,
         source: RuleId { layer: usize::MAX, rule: position },
     };
-    let dropped = protocols.into_iter().filter(|(preset, _)| presets.contains(*preset));
-    let mut rules: Vec<ResolvedRule> = dropped
+    let mut rules: Vec<ResolvedRule> = dropped(presets)
         .enumerate()
         .map(|(position, (_, protocols))| {
             let traffic = match protocols {
-                None => vec![of(None)],
-                Some(protocols) => protocols.iter().map(|number| of(Some(*number))).collect(),
+                [] => vec![of(None)],
+                protocols => protocols.iter().map(|number| of(Some(*number))).collect(),
             };
             rule(Action::Deny, traffic, position)
         })
@@ -38,4 +31,23 @@ pub fn of_presets(presets: Presets) -> Option<Vec<ResolvedRule>> {
     }
     rules.push(rule(Action::Allow, vec![of(None)], rules.len()));
     Some(rules)
+}
+
+/// What each of the rules that [`of_presets`] makes is called; the last, which lets the rest pass,
+/// is no preset's.
+pub fn names_of_rules(presets: Presets) -> impl Iterator<Item = &'static str> {
+    dropped(presets).filter_map(|(preset, _)| {
+        Presets::NAMED.iter().find(|(_, named)| *named == preset).map(|(name, _)| *name)
+    })
+}
+
+/// The presets that drop something, with the protocols that each does; none is every protocol.
+fn dropped(presets: Presets) -> impl Iterator<Item = (Presets, &'static [u8])> {
+    const PROTOCOLS: [(Presets, &[u8]); 4] = [
+        (Presets::DROP_ALL, &[]),
+        (Presets::DROP_TCP, &[TCP]),
+        (Presets::DROP_UDP, &[UDP]),
+        (Presets::DROP_ICMP, &[ICMP, ICMPV6]),
+    ];
+    PROTOCOLS.into_iter().filter(move |(preset, _)| presets.contains(*preset))
 }

@@ -11,6 +11,6 @@ mod program;
 mod tests;
 mod tree;
 
-pub use self::audit::of_presets;
+pub use self::audit::{names_of_rules, of_presets};
 pub use self::compile::{Layer, Searches, TooManyRules, compile};
-pub use self::program::{Placed, Places, Program};
+pub use self::program::{Counted, Placed, Places, Program};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use plugin_common::abi::{self, Block, RuleTable};
 
 use super::compile::{Search, Searches};
+use crate::rules::Direction;
 
 /// The rules of one interface, compiled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,7 +42,31 @@ pub struct Placed {
     pub ingress: RuleTable,
 }
 
+/// Which rule a counter belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// The direction.
+    pub direction: Direction,
+    /// The layer of that direction; 0 is the first.
+    pub layer: usize,
+    /// The rule of the layer; `None` is what no rule of it matches.
+    pub rule: Option<usize>,
+}
+
 impl Program {
+    /// The counter of each rule, from the first place on.
+    pub fn counters(&self) -> impl Iterator<Item = (u32, Counted)> {
+        let Self { egress, ingress } = self;
+        // As they are placed.
+        let behind = egress.words * plugin_common::rules::WORD;
+        let directions = [(Direction::Egress, egress, 0), (Direction::Ingress, ingress, behind)];
+        directions.into_iter().flat_map(|(direction, searches, first)| {
+            searches.counters.iter().map(move |(counter, (layer, rule))| {
+                (first + counter, Counted { direction, layer: *layer, rule: *rule })
+            })
+        })
+    }
+
     /// Puts it at these places.
     #[must_use]
     pub fn place(&self, at: Places) -> Placed {

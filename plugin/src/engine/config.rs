@@ -14,9 +14,10 @@ use super::Engine;
 use super::world::{Watched, World};
 use crate::config::{Config, OnError};
 use crate::facts::ContainerFacts;
-use crate::labels;
+use crate::labels::{self, LabelPolicy};
+use crate::origin::Author;
 use crate::plan::TcFlavour;
-use crate::policy::{Demand, Rules};
+use crate::policy::{Demand, Rules, Source};
 use crate::reload::{Outcome, Reload, Reply, Taken};
 
 /// How long who asked for a reload is kept waiting for what is under way.
@@ -55,9 +56,15 @@ pub(super) struct Judged {
 /// Judges a container; `None` if nobody has a policy for it. Labels only tighten what the operator
 /// demands.
 pub(super) fn judge(facts: &ContainerFacts, config: &Config) -> Option<Judged> {
-    let default = config.default.as_ref().map(|policy| Demand::Enforce(Rules::from(policy)));
-    let of_labels = match labels::parse_with(&facts.labels, &config.policies) {
-        Ok(policy) => policy.map(|policy| Demand::Enforce(Rules::from(&policy))),
+    let policies = &config.policies;
+    let demand = |policy: &LabelPolicy, author| {
+        Demand::Enforce(Rules::of(policy, Source { author: &author, policies }))
+    };
+    let operator = || Author::Default { file: config.file.clone() };
+    let container = || Author::Labels { container: facts.name.clone() };
+    let default = config.default.as_ref().map(|policy| demand(policy, operator()));
+    let of_labels = match labels::parse_with(&facts.labels, policies) {
+        Ok(policy) => policy.map(|policy| demand(&policy, container())),
         Err(errors) => match config.on_error {
             OnError::Closed => Some(Demand::Close(errors.to_string())),
             OnError::Audit => {
@@ -226,7 +233,7 @@ mod tests {
 
     use super::*;
     use crate::facts::{Life, Snapshot};
-    use crate::labels::{LabelPolicy, Policies};
+    use crate::labels::Policies;
 
     fn facts(labels: &[(&str, &str)]) -> ContainerFacts {
         ContainerFacts {
@@ -310,10 +317,14 @@ mod tests {
         assert_eq!(world.set_config(named(Presets::LOG)), 1);
         assert_eq!(world.set_config(named(Presets::LOG)), 0, "nothing new");
         assert_eq!(world.set_config(named(Presets::DROP_UDP)), 1);
-        let rules = Rules::from(&policy(&[("tc.policy", "drop-udp")]).unwrap());
-        assert_eq!(demand(&world), Some(Demand::Enforce(rules.clone())));
+        let rules = demand(&world);
+        let dropped = |demand: &Option<Demand>| match demand {
+            Some(Demand::Enforce(rules)) => rules.egress,
+            _ => None,
+        };
+        assert_eq!(dropped(&rules), Some(Presets::DROP_UDP));
         world.set_seen(Snapshot { containers: vec![web], ..Snapshot::default() });
-        assert_eq!(demand(&world), Some(Demand::Enforce(rules)), "Docker says nothing about it");
+        assert_eq!(demand(&world), rules, "Docker says nothing about it");
         assert_eq!(world.set_config(Arc::default()), 1);
         assert!(matches!(demand(&world), Some(Demand::Close(_))), "closed, not open");
     }

@@ -223,6 +223,8 @@ impl Engine {
                 Some(Event::Links(changes)) => self.links_changed(changes),
                 Some(Event::Packet(record)) => packets::log(&record, &self.world),
                 Some(Event::Status(reply)) => self.asked.push((Instant::now(), reply)),
+                // Whoever asked may have gone.
+                Some(Event::Rules(reply)) => drop(reply.send(self.all_standing_rules())),
                 Some(Event::Start(asked)) => self.start_asked(asked),
                 Some(Event::Reload(reload)) => self.reload(*reload),
                 Some(Event::Done(done)) => self.done(done),

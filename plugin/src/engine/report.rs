@@ -113,6 +113,7 @@ impl Engine {
             reason: None,
             notes: Vec::new(),
             hooks: Vec::new(),
+            rules: Vec::new(),
         };
         match interface {
             Interface::NoHostSide { reason, .. } => {

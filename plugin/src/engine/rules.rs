@@ -2,6 +2,7 @@
 //! compiled, written, and named by the interface's policy.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ebpf_netns::{Ifindex, MacAddress, RtnlError};
 use plugin_common::abi;
@@ -13,6 +14,7 @@ use crate::datapath::{self, Program};
 use crate::error::chain;
 use crate::facts::{ContainerFacts, Endpoint, Snapshot};
 use crate::kernel::InterfaceRules;
+use crate::listing::{self, Listing, Resolved, StandingRules};
 use crate::names::{Directory, HostAddresses};
 use crate::plan::Choice;
 use crate::policy::{Demand, Layer, Rules};
@@ -43,6 +45,8 @@ pub(super) struct Compiled {
     pub number: Option<u32>,
     /// Rules with a name of which not everything is known yet, by what they say.
     pub waiting: Vec<String>,
+    /// The rules as they were written.
+    pub listing: Arc<Listing>,
 }
 
 /// Who is called what right now; a number that is another whenever that changes.
@@ -129,15 +133,14 @@ impl Engine {
     fn compile(&self, demanded: &Rules, wanted: &Wanted) -> Result<Compiled, String> {
         let viewpoint = self.world.names.directory.as_seen_by(&wanted.owner.id);
         let mut waiting = Vec::new();
-        let mut expansions = Vec::new();
-        let mut direction = |direction, layers: &[Layer], audited| -> Result<_, String> {
+        let mut direction = |direction, layers: &[Layer]| -> Result<_, String> {
             let lists = layers.iter().map(|layer| &*layer.rules);
             let expansion = rules::expand(direction, lists, &viewpoint);
             for id in &expansion.waiting {
                 let rule = layers.get(id.layer).and_then(|layer| layer.rules.get(id.rule));
                 waiting.extend(rule.map(|rule| rule.show(direction).to_string()));
             }
-            let audited = datapath::of_presets(audited);
+            let audited = datapath::of_presets(listing::of_audit(demanded, direction));
             let compiled: Vec<datapath::Layer<'_>> = expansion
                 .layers
                 .iter()
@@ -146,17 +149,16 @@ impl Engine {
                 .chain(audited.as_deref().map(|rules| datapath::Layer { rules, audit: true }))
                 .collect();
             let compiled = datapath::compile(&compiled).map_err(|error| error.to_string())?;
-            expansions.push(expansion);
-            Ok(compiled)
+            Ok((compiled, Resolved { expansion, audited }))
         };
-        let sent = demanded.audited.egress | demanded.audited.xdp;
-        let egress = direction(Direction::Egress, &demanded.egress_rules, sent)?;
-        let ingress =
-            direction(Direction::Ingress, &demanded.ingress_rules, demanded.audited.ingress)?;
-        rules::check_entries(&expansions).map_err(|error| error.to_string())?;
-        let endpoint = self.endpoint(wanted);
-        let rules = InterfaceRules { program: Program { egress, ingress }, endpoint };
-        Ok(Compiled { rules, number: None, waiting })
+        let (egress, of_egress) = direction(Direction::Egress, &demanded.egress_rules)?;
+        let (ingress, of_ingress) = direction(Direction::Ingress, &demanded.ingress_rules)?;
+        rules::check_entries([&of_egress.expansion, &of_ingress.expansion])
+            .map_err(|error| error.to_string())?;
+        let program = Program { egress, ingress };
+        let listing = Arc::new(Listing::new(demanded, of_egress, of_ingress, &program));
+        let rules = InterfaceRules { program, endpoint: self.endpoint(wanted) };
+        Ok(Compiled { rules, number: None, waiting, listing })
     }
 
     /// What Docker gave the interface: nothing else is the container's own.
@@ -171,6 +173,23 @@ impl Engine {
             Some(Endpoint { mac: Some(mac), addresses, .. }) => own(*mac, addresses),
             _ => seen.map_or_else(abi::Endpoint::default, |mac| own(mac, &[])),
         }
+    }
+
+    /// The rules that the policy of an interface names, and where their first counter is; `None`
+    /// where it names none, or those of an earlier daemon.
+    pub(super) fn standing_rules(&self, ifindex: Ifindex) -> Option<StandingRules> {
+        let known = self.world.enforced.get(&ifindex)?;
+        let named = known.current.policy.map_or(0, |policy| policy.rules);
+        let compiled = known.rules.compiled.as_ref()?;
+        let number = compiled.number.filter(|number| *number == named)?;
+        let first_counter = self.kernel.first_counter(number)?;
+        let listing = Arc::clone(&compiled.listing);
+        Some(StandingRules { ifindex, first_counter, listing })
+    }
+
+    /// The rules of every interface that has some.
+    pub(super) fn all_standing_rules(&self) -> Vec<StandingRules> {
+        self.world.enforced.keys().filter_map(|ifindex| self.standing_rules(*ifindex)).collect()
     }
 
     /// Has the policy of a choice name the rules, which are written where they are not.

@@ -116,7 +116,7 @@ impl World {
         let mut bystanders = Bystanders { as_of, others, containers: Vec::new() };
         for facts in containers {
             let watched = if let Some(known) = before.remove(&facts.id) {
-                known.update(facts)
+                known.update(facts, &self.config)
             } else if let Some(judged) = judge(&facts, &self.config) {
                 judged.tell(&facts);
                 Watched::new(facts, judged)
@@ -277,9 +277,12 @@ impl Watched {
         Self { facts, judged, claim, astray, unseen: None, doubtful: true }
     }
 
-    fn update(self, facts: ContainerFacts) -> Self {
+    fn update(self, facts: ContainerFacts, config: &Config) -> Self {
         let doubtful = self.doubtful || self.facts != facts;
-        Self { facts, doubtful, ..self }
+        // What is demanded says whose labels it stands in.
+        let renamed = (self.facts.name != facts.name).then(|| judge(&facts, config)).flatten();
+        let judged = renamed.unwrap_or(self.judged);
+        Self { facts, judged, doubtful, ..self }
     }
 
     /// The veths that its policy is on.

@@ -8,6 +8,7 @@ mod attach;
 mod audit;
 mod errno;
 mod events;
+mod hits;
 mod inherit;
 mod load;
 mod object;
@@ -32,12 +33,13 @@ use plugin_common::abi::{
 
 pub use self::audit::Damage;
 pub use self::events::PacketEvents;
+pub use self::hits::HitCounters;
 pub use self::inherit::{CleanError, clean};
 pub use self::load::{LoadError, ProgramIdentity, probe};
 pub use self::pins::{DEFAULT_DIRECTORY, Pins, PinsError};
 pub use self::query::{AttachedProgram, attached};
 pub use self::refusal::Refusal;
-pub use self::rules::{Hits, InterfaceRules};
+pub use self::rules::InterfaceRules;
 pub use self::stats::{Count, Traffic};
 pub use self::worker::{Done, Reply};
 use crate::plan::{Hook, Step, Way};
@@ -170,10 +172,10 @@ impl Kernel {
         self.rules.give_up(number);
     }
 
-    /// What a rule decided over, by the number of the rules and its counter among them.
+    /// The place of the first counter of rules, which the others follow.
     #[must_use]
-    pub fn hits(&self, number: u32, counter: u32) -> Hits {
-        self.rules.hits(number, counter)
+    pub fn first_counter(&self, number: u32) -> Option<u32> {
+        self.rules.first_counter(number)
     }
 
     /// Removes the clsact qdisc that was added to an interface, once no filter is left on it:

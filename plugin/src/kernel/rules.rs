@@ -38,15 +38,6 @@ pub struct InterfaceRules {
     pub endpoint: Endpoint,
 }
 
-/// What one rule decided over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Hits {
-    /// Packets.
-    pub packets: u64,
-    /// Their bytes.
-    pub bytes: u64,
-}
-
 /// The maps of rules, and what of them is whose.
 pub(super) struct RuleStore {
     blocks: Array<MapData, Block>,
@@ -193,11 +184,9 @@ impl RuleStore {
         }
     }
 
-    /// What a rule decided over: the counter is one of a program's.
-    pub(super) fn hits(&self, number: u32, counter: u32) -> Hits {
-        let first = self.taken.get(&number).map_or(0, |extent| extent.first_counter);
-        let Counter { packets, bytes } = self.hits.get(&(first + counter), 0).unwrap_or_default();
-        Hits { packets, bytes }
+    /// The place of the first counter of rules.
+    pub(super) fn first_counter(&self, number: u32) -> Option<u32> {
+        self.taken.get(&number).map(|extent| extent.first_counter)
     }
 
     /// What rules let through to or from an interface.

@@ -25,7 +25,7 @@ pub(crate) use self::error::nearest;
 pub use self::error::{LabelError, LabelErrors, LabelPlace};
 use self::keys::Key;
 pub use self::keys::is_ours;
-pub use self::policies::{NamedPolicy, Policies, check_name};
+pub use self::policies::{NamedPolicy, Policies, SUFFIX, check_name};
 pub(crate) use self::presets::format_presets;
 pub use self::presets::parse_list;
 pub use self::rules::parse_rules;
@@ -46,6 +46,17 @@ pub struct LabelPolicy {
     pub tc: Option<TcPolicy>,
     /// What is counted and reported, and not dropped.
     pub audit: Audit,
+    /// Which of the operator's policies they name.
+    pub named: Named,
+}
+
+/// The operator's policies that `xdp.policy` and `tc.policy` name, where they name some.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    /// Of `xdp.policy`.
+    pub xdp: Option<String>,
+    /// Of `tc.policy`.
+    pub tc: Option<String>,
 }
 
 /// `xdp.audit` and `tc.audit`.
@@ -88,17 +99,34 @@ pub struct TcPolicy {
     pub presets: Option<Presets>,
     /// To which packets the presets apply: the container's direction.
     pub direction: Direction,
-    /// Rules for what the container sends; a packet has to pass each of the lists.
-    pub egress: Vec<Arc<RuleList>>,
+    /// Rules for what the container sends.
+    pub egress: Lists,
     /// Rules for what it receives.
-    pub ingress: Vec<Arc<RuleList>>,
+    pub ingress: Lists,
+}
+
+/// The rules of one direction; a packet has to pass each of the lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lists {
+    /// Of the operator's policy that `tc.policy` names.
+    pub named: Option<Arc<RuleList>>,
+    /// Of `tc.egress` or `tc.ingress`.
+    pub own: Option<Arc<RuleList>>,
+}
+
+impl Lists {
+    /// Those that there are.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<RuleList>> {
+        let Self { named, own } = self;
+        named.iter().chain(own)
+    }
 }
 
 impl TcPolicy {
     /// How many rules it has in all.
     fn rules(&self) -> usize {
         let Self { presets: _, direction: _, egress, ingress } = self;
-        egress.iter().chain(ingress).map(|rules| rules.len()).sum()
+        egress.iter().chain(ingress.iter()).map(|rules| rules.len()).sum()
     }
 }
 
@@ -155,6 +183,7 @@ pub fn parse_with(
 /// What was read so far; the defaults of the missing keys are not yet filled in.
 #[derive(Default)]
 struct Fields {
+    named: Named,
     xdp_policy: Option<Presets>,
     xdp_mode: Option<XdpMode>,
     xdp_audit: Option<bool>,
@@ -172,12 +201,13 @@ impl Fields {
             return Err(missing);
         }
         let Self { xdp_policy, xdp_mode, xdp_audit, .. } = self;
+        let named = self.named.clone();
         let audit =
             Audit { xdp: xdp_audit.unwrap_or_default(), tc: self.tc_audit.unwrap_or_default() };
         let xdp =
             xdp_policy.map(|presets| XdpPolicy { presets, mode: xdp_mode.unwrap_or_default() });
         let tc = self.tc().map_err(|error| vec![error])?;
-        Ok((xdp.is_some() || tc.is_some()).then_some(LabelPolicy { xdp, tc, audit }))
+        Ok((xdp.is_some() || tc.is_some()).then_some(LabelPolicy { xdp, tc, audit, named }))
     }
 
     /// Every key that has no effect for want of another.
@@ -207,8 +237,8 @@ impl Fields {
         let mut tc = TcPolicy { direction, ..TcPolicy::default() };
         if let Some((name, NamedPolicy { presets, egress, ingress })) = tc_policy {
             tc.presets = presets;
-            tc.egress.extend(egress.filter(|_| direction != Direction::Ingress));
-            tc.ingress.extend(ingress.filter(|_| direction != Direction::Egress));
+            tc.egress.named = egress.filter(|_| direction != Direction::Ingress);
+            tc.ingress.named = ingress.filter(|_| direction != Direction::Egress);
             if presets.is_none() && tc.rules() == 0 {
                 let direction = match direction {
                     Direction::Ingress => RuleDirection::Ingress,
@@ -217,8 +247,8 @@ impl Fields {
                 return Err(LabelError::no_rules_there("tc.direction", &name, direction));
             }
         }
-        tc.egress.extend(tc_egress);
-        tc.ingress.extend(tc_ingress);
+        tc.egress.own = tc_egress;
+        tc.ingress.own = tc_ingress;
         if tc.rules() > MAX_RULES {
             return Err(LabelError::too_many_rules(key, tc.rules()));
         }
@@ -246,8 +276,10 @@ fn read(key: &str, value: &str, policies: &Policies, fields: &mut Fields) -> Res
     if value.len() > MAX_VALUE_BYTES {
         return Err(LabelError::value_too_long(key).into());
     }
+    let name = || policies.get(value).map(|_| value.to_owned());
     match known {
         Key::XdpPolicy => {
+            fields.named.xdp = name();
             let policy = presets::parse(key, value, policies)?;
             if policy.rules() > 0 {
                 return Err(LabelError::rules_of_policy_on_xdp(key, value).into());
@@ -255,6 +287,7 @@ fn read(key: &str, value: &str, policies: &Policies, fields: &mut Fields) -> Res
             fields.xdp_policy = Some(policy.presets.unwrap_or_default());
         }
         Key::TcPolicy => {
+            fields.named.tc = name();
             fields.tc_policy = Some((value.to_owned(), presets::parse(key, value, policies)?));
         }
         Key::XdpMode => {

@@ -1,11 +1,15 @@
 //! Policies to which the operator gave a name, for labels to use. Pure.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use plugin_common::presets::Presets;
 
 use crate::rules::RuleList;
+
+/// What the name of a policy's file has behind the policy's.
+pub const SUFFIX: &str = ".toml";
 
 /// Longest name of a policy, in bytes.
 const MAX_NAME_BYTES: usize = 64;
@@ -59,6 +63,12 @@ impl Policies {
     /// Where they are, if there is such a place.
     pub(super) fn directory(&self) -> Option<&str> {
         self.directory.as_deref()
+    }
+
+    /// The file of a policy.
+    #[must_use]
+    pub fn file(&self, name: &str) -> Option<PathBuf> {
+        Some(Path::new(self.directory()?).join(format!("{name}{SUFFIX}")))
     }
 
     /// Every name.

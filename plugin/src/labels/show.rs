@@ -9,7 +9,7 @@ use crate::rules::{Direction as RuleDirection, RuleList};
 
 impl fmt::Display for LabelPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { xdp, tc, audit: Audit { xdp: xdp_audit, tc: tc_audit } } = self;
+        let Self { xdp, tc, audit: Audit { xdp: xdp_audit, tc: tc_audit }, named: _ } = self;
         let mut parts = Vec::new();
         if let Some(XdpPolicy { presets, mode }) = xdp {
             let mode = match mode {

@@ -83,7 +83,9 @@ fn a_value_may_be_the_name_of_a_policy_and_of_nothing_else() {
     let named = [("web".to_owned(), Presets::DROP_UDP.into())].into();
     let policies = Policies::new("/etc/policies".to_owned(), named);
     let read = |value| parse_with(&labels(&[("tc.policy", value)]), &policies);
-    assert_eq!(read("web"), Ok(Some(tc(Presets::DROP_UDP, Direction::Both))));
+    let named = Named { tc: Some("web".to_owned()), xdp: None };
+    let web = LabelPolicy { named, ..tc(Presets::DROP_UDP, Direction::Both) };
+    assert_eq!(read("web"), Ok(Some(web)));
     assert_eq!(read("log"), Ok(Some(tc(Presets::LOG, Direction::Both))));
     let error = read("wbe").expect_err("refused").to_string();
     assert!(!error.contains("did you mean"), "two of three letters differ: {error}");

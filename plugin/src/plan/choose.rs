@@ -226,7 +226,9 @@ fn note_fallback(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::labels;
+    use crate::labels::{self, Policies};
+    use crate::origin::Author;
+    use crate::policy::Source;
 
     const BUSY: &str = "the hook is busy";
     const OLD: &str = "the kernel is old";
@@ -330,7 +332,9 @@ mod tests {
         ] {
             let owned = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
             let policy = labels::parse(&owned.collect()).unwrap().unwrap();
-            let demand = Demand::Enforce(Rules::from(&policy));
+            let (author, policies) = (Author::Default { file: None }, Policies::default());
+            let source = Source { author: &author, policies: &policies };
+            let demand = Demand::Enforce(Rules::of(&policy, source));
             let choice = choose(&demand, TcFlavour::Auto, &Refusals::new());
             assert_eq!(choice.outcome, Outcome::Enforced, "{pairs:?}");
             for hook in [Hook::Egress, Hook::Ingress] {

@@ -24,6 +24,7 @@ mod presets;
 mod privilege;
 mod quarantine;
 mod residue;
+mod rule_hits;
 mod rules;
 mod runtime;
 mod scene;

@@ -1,5 +1,7 @@
 //! Results for people: tables without lines, which `grep` and `awk` read too.
 
+mod rules;
+
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -48,6 +50,11 @@ pub(super) fn status(status: &Status) -> String {
     text.push_str(&render(&mut table));
     for container in &status.containers {
         add_sentences(&mut text, container);
+    }
+    for container in &status.containers {
+        for interface in &container.interfaces {
+            rules::add(&mut text, &container.name, interface);
+        }
     }
     text
 }
