@@ -4,6 +4,7 @@ use ebpf_netns::monitor::LinkEvent;
 use plugin_common::abi::PacketRecord;
 use tokio::sync::oneshot;
 
+use crate::explain::ExplainAsked;
 use crate::facts::Snapshot;
 use crate::kernel::Done;
 use crate::listing::StandingRules;
@@ -24,6 +25,8 @@ pub enum Event {
     Status(oneshot::Sender<Status>),
     /// Somebody wants to know the rules of every interface.
     Rules(oneshot::Sender<Vec<StandingRules>>),
+    /// Somebody wants to know what becomes of a packet of a container.
+    Explain(ExplainAsked),
     /// A container is about to start, and its runtime asks whether it may.
     Start(StartAsked),
     /// The configuration was loaded again, or could not be.

@@ -12,6 +12,7 @@ pub mod engine;
 mod error;
 pub mod event;
 mod excerpt;
+pub mod explain;
 pub mod facts;
 pub mod finding;
 pub mod gate;

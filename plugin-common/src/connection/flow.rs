@@ -232,8 +232,7 @@ impl Said {
     #[expect(clippy::cast_possible_truncation, reason = "there are four of them")]
     pub const fn new(protocol: u8, tcp_flags: u8) -> Self {
         let mut flags = SPOKE;
-        if protocol == protocol::TCP
-            && tcp_flags & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN
+        if protocol == protocol::TCP && tcp_flags & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN
         {
             flags |= BEGINS;
         }

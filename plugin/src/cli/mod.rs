@@ -1,6 +1,7 @@
 //! The command line: what was typed, and the verb it leads to.
 
 mod check;
+mod explain;
 mod runtime;
 mod table;
 mod verbs;
@@ -13,6 +14,7 @@ use crate::config::Place;
 use crate::control::DEFAULT_SOCKET;
 use crate::log::LogFormat;
 use crate::plan::TcFlavour;
+use crate::rules::Direction;
 use crate::sandbox::Unlisted;
 use crate::{kernel, records};
 
@@ -24,8 +26,21 @@ pub use self::verbs::main;
 const DEFAULT_EXEC_ROOT: &str = "/var/run/docker";
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 the operation failed; 2 wrong usage; 65 what was \
-    given to check or configured is not understood; 66 no such interface; \
+    given to check or configured is not understood; 66 no such interface or container, or no policy on it; \
     69 Docker or the daemon is not reachable; 77 not permitted.";
+
+const PACKETS: &str = "\
+Packets in words: PROTOCOL SOURCE > DESTINATION [TYPE]
+  tcp container > 1.1.1.1:443           a SYN from the container's own address
+  udp 10.0.0.9:5000 > container:53      one to the container
+  tcp [2001:db8::1]:5000 > [::2]:80     IPv6 with ports stands in brackets
+  icmp container > 1.1.1.1              an echo request; or a type, by name or number
+  47 container > 10.0.0.9               any protocol, by its number
+The direction follows from which address is the container's. A source port that is not said is 49152.
+
+Exit codes: 0 explained, whether it passes or not; 1 it failed, or the programs and the rules say
+different things, which is a bug; 2 the packet is not understood; 65 the capture is not; 66 no such
+container, no policy on it, or no interface; 69 the daemon is not reachable; 77 not permitted.";
 
 /// Docker labels to XDP and TC policy on the container's host-side veth.
 #[derive(Debug, Parser)]
@@ -50,6 +65,14 @@ enum Verb {
     Clean(Places),
     /// Show what is enforced on each container, what is not, and why.
     Status(StatusArgs),
+    /// Tell what becomes of a packet of a container, and which rule decides.
+    ///
+    /// The packet is run through the daemon's programs, with the container's policy, its rules and the
+    /// connections that there are now; nothing is sent, and nothing is counted. What each part of the
+    /// policy says of it is told beside that, as it follows from the rules. Needs root, and the
+    /// network namespace that the daemon is in.
+    #[command(after_help = PACKETS)]
+    Explain(ExplainArgs),
     /// Have the daemon load its configuration again, as SIGHUP does, and say what came of it.
     ///
     /// Nothing is released meanwhile. A configuration that is not understood is refused as a whole:
@@ -143,6 +166,34 @@ struct StatusArgs {
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     control_socket: PathBuf,
     /// How to show it.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct ExplainArgs {
+    /// The container: its name, its id, or the beginning of that.
+    container: String,
+    /// The packet in words, as one argument.
+    #[arg(value_name = "PACKET", required_unless_present = "frame", conflicts_with = "frame")]
+    packet: Option<String>,
+    /// The packet as a whole Ethernet frame: hexadecimal digits, or a capture of tcpdump or Wireshark
+    /// (a file whose name ends in .pcap, .pcapng or .cap, or has a / in it).
+    #[arg(long = "packet", value_name = "HEX|FILE")]
+    frame: Option<String>,
+    /// How many packets of a capture, from the first on.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, requires = "frame")]
+    count: usize,
+    /// The interface in the container, where it cannot be told from the packet.
+    #[arg(long, value_name = "NAME")]
+    interface: Option<String>,
+    /// Whether the container sends it (egress) or receives it, where that cannot be told.
+    #[arg(long, value_enum)]
+    direction: Option<Direction>,
+    /// Where the daemon listens.
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    control_socket: PathBuf,
+    /// How to show it. As JSON it is a list, also of one packet.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }

@@ -12,14 +12,17 @@ use ebpf_netns::{ErrorClass, Ifindex, InvalidIfindex, Rtnl, RtnlError, exit};
 use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
 
+use super::explain;
 use super::runtime::{self, RuntimeVerb};
 use super::{AttachedArgs, Cli, Format, Places, ReloadArgs, Run, StatusArgs, Verb, check, table};
 use crate::config::{self, ConfigErrors};
 use crate::control::{self, ClientError};
 use crate::daemon::{self, DaemonError, Options};
 use crate::error::{chain, of_system};
+use crate::explain::{CaptureError, Refused, TextError};
 use crate::finding::Findings;
 use crate::gate::Gate;
+use crate::kernel::examine::ExamineError;
 use crate::kernel::{self, CleanError, LoadError, Pins, PinsError, attached};
 use crate::labels::LabelErrors;
 use crate::log::Log;
@@ -36,6 +39,7 @@ pub fn main() -> ExitCode {
         Verb::Run(args) => (run(args), Format::Table),
         Verb::Clean(args) => (clean(&args), Format::Table),
         Verb::Status(args) => (status(&args), args.format),
+        Verb::Explain(args) => (explain::run(&args), args.format),
         Verb::Reload(args) => (reload(&args), args.format),
         Verb::Check(args) => (check::run(&args), args.format),
         Verb::Attached(args) => (show_attached(&args), args.format),
@@ -211,6 +215,16 @@ pub(super) enum Failure {
         #[source]
         source: io::Error,
     },
+    #[error("the packet is not understood: {0:#}")]
+    Packet(TextError),
+    #[error("--packet")]
+    Capture(#[from] CaptureError),
+    #[error("{0}")]
+    Unexplained(Refused),
+    #[error(transparent)]
+    Examine(#[from] ExamineError),
+    #[error("the programs and the rules say different things {0} times: please report it")]
+    Disagreement(usize),
     #[error(transparent)]
     Ifindex(#[from] InvalidIfindex),
     #[error(transparent)]
@@ -274,10 +288,14 @@ impl Failure {
             | Self::Pins(_)
             | Self::Clean(_)
             | Self::Unreadable { .. }
-            | Self::State { .. } => exit::FAILED,
+            | Self::State { .. }
+            | Self::Disagreement(_) => exit::FAILED,
+            Self::Capture(error) => error.exit_code(),
+            Self::Unexplained(refused) => refused.exit_code(),
+            Self::Examine(error) => error.exit_code(),
             Self::Client(error) => error.exit_code(),
             Self::DockerHost { .. } => exit::UNAVAILABLE,
-            Self::Ifindex(_) => exit::USAGE,
+            Self::Ifindex(_) | Self::Packet(_) => exit::USAGE,
             Self::Rtnl(error) => exit::of_class(error.class()),
             Self::NoInterface(_) => exit::NOT_FOUND,
         }

@@ -15,7 +15,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout};
 
-use super::{MAY_START_PATH, RELOAD_PATH, STATUS_PATH, STATUS_WITH_RULES_PATH};
+use super::{EXPLAIN_PATH, MAY_START_PATH, RELOAD_PATH, STATUS_PATH, STATUS_WITH_RULES_PATH};
+use crate::explain;
 use crate::reload::Outcome;
 use crate::start::{Question, Verdict};
 use crate::status::Status;
@@ -111,6 +112,22 @@ pub async fn may_start(
         .header("content-type", "application/json")
         .body(Full::from(question));
     within(left, ask(socket, request)).await
+}
+
+/// Asks the daemon at this socket what should become of a packet.
+///
+/// # Errors
+///
+/// When there is none, or it gives no answer.
+pub async fn explain(
+    socket: &Path,
+    question: &explain::Question,
+) -> Result<explain::Answer, ClientError> {
+    let question = serde_json::to_vec(question).map_err(senseless)?;
+    let request = Request::post(EXPLAIN_PATH)
+        .header("content-type", "application/json")
+        .body(Full::from(question));
+    within(ANSWER, ask(socket, request)).await
 }
 
 /// Has the daemon at this socket load its configuration again.

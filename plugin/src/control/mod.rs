@@ -3,7 +3,7 @@
 mod client;
 mod server;
 
-pub use self::client::{ClientError, may_start, reload, status};
+pub use self::client::{ClientError, explain, may_start, reload, status};
 pub use self::server::{Control, ServerError, bind, serve};
 
 /// Where the daemon listens unless it is told otherwise.
@@ -14,6 +14,9 @@ const STATUS_PATH: &str = "/v1/status";
 
 /// The path of the status document with the rules of each interface.
 const STATUS_WITH_RULES_PATH: &str = "/v1/status/rules";
+
+/// The path of the question what becomes of a packet.
+const EXPLAIN_PATH: &str = "/v1/explain";
 
 /// The path of the question whether a container may start.
 const MAY_START_PATH: &str = "/v1/may-start";

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -19,8 +19,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::{MAY_START_PATH, RELOAD_PATH, STATUS_PATH, STATUS_WITH_RULES_PATH};
+use super::{EXPLAIN_PATH, MAY_START_PATH, RELOAD_PATH, STATUS_PATH, STATUS_WITH_RULES_PATH};
 use crate::event::Event;
+use crate::explain::{self, Answer, ExplainAsked};
 use crate::kernel::HitCounters;
 use crate::listing::StandingRules;
 use crate::reload::Reply;
@@ -28,6 +29,8 @@ use crate::start::{Question, StartAsked, Verdict};
 
 /// How long the engine may take to answer: an attachment takes it milliseconds.
 const ANSWER: Duration = Duration::from_secs(10);
+/// The largest question, in bytes: a frame is written as up to four for each of its own.
+const LARGEST_QUESTION: usize = 64 << 10;
 
 /// The control socket could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +131,7 @@ pub async fn serve(
     let router = axum::Router::new()
         .route(STATUS_PATH, get(answer))
         .route(MAY_START_PATH, post(may_start))
+        .route(EXPLAIN_PATH, post(explain).layer(DefaultBodyLimit::max(LARGEST_QUESTION)))
         .with_state(engine)
         .merge(with_rules)
         .merge(reload);
@@ -198,6 +202,27 @@ async fn may_start(
     timeout(Duration::from_millis(patience_ms), decided).await.ok();
     let last = verdict.borrow().clone();
     Json(last)
+}
+
+/// What should become of a packet. The engine looks up; what follows from that is found out here.
+async fn explain(
+    State(engine): State<mpsc::Sender<Event>>,
+    Json(question): Json<explain::Question>,
+) -> Response {
+    let (reply, subject) = oneshot::channel();
+    let container = question.container.clone();
+    let asked = async {
+        engine.send(Event::Explain(ExplainAsked { container, reply })).await.ok()?;
+        subject.await.ok()
+    };
+    let Ok(Some(subject)) = timeout(ANSWER, asked).await else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the engine does not answer").into_response();
+    };
+    let answer = match subject.and_then(|subject| explain::case(&question, &subject)) {
+        Ok(case) => Answer::Case(Box::new(case)),
+        Err(refused) => Answer::Refused(refused),
+    };
+    Json(answer).into_response()
 }
 
 async fn reload(State(reloads): State<mpsc::Sender<Reply>>) -> Response {

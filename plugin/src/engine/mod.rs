@@ -11,6 +11,7 @@
 mod claims;
 mod config;
 mod enforce;
+mod explain;
 mod inbox;
 mod long;
 mod newcomers;
@@ -44,6 +45,7 @@ use self::world::{Wanted, World};
 use crate::config::Config;
 use crate::error::chain;
 use crate::event::{DockerNews, Event};
+use crate::explain::ExplainAsked;
 use crate::gate::{Gate, GateError};
 use crate::kernel::Kernel;
 use crate::look::Look;
@@ -225,6 +227,9 @@ impl Engine {
                 Some(Event::Status(reply)) => self.asked.push((Instant::now(), reply)),
                 // Whoever asked may have gone.
                 Some(Event::Rules(reply)) => drop(reply.send(self.all_standing_rules())),
+                Some(Event::Explain(ExplainAsked { container, reply })) => {
+                    drop(reply.send(self.subject(&container)));
+                }
                 Some(Event::Start(asked)) => self.start_asked(asked),
                 Some(Event::Reload(reload)) => self.reload(*reload),
                 Some(Event::Done(done)) => self.done(done),

@@ -102,7 +102,7 @@ impl Engine {
         }
     }
 
-    fn interface(&self, container: &Watched, interface: &Interface) -> InterfaceStatus {
+    pub(super) fn interface(&self, container: &Watched, interface: &Interface) -> InterfaceStatus {
         let link = interface.container();
         let bare = InterfaceStatus {
             name: link.name.clone(),
@@ -184,7 +184,7 @@ impl Engine {
         }
     }
 
-    fn host_side(&self, veth: &Link) -> HostSide {
+    pub(super) fn host_side(&self, veth: &Link) -> HostSide {
         let bridge = veth.master.and_then(|master| self.rtnl.link(master).ok().flatten());
         HostSide {
             name: veth.name.clone(),
@@ -195,7 +195,7 @@ impl Engine {
 }
 
 /// The Docker network of an interface, by its address.
-fn network_of(container: &Watched, link: &Link) -> Option<String> {
+pub(super) fn network_of(container: &Watched, link: &Link) -> Option<String> {
     let endpoints = &container.facts.endpoints;
     let own = endpoints.iter().find(|endpoint| endpoint.mac.is_some() && endpoint.mac == link.mac);
     own.map(|endpoint| endpoint.network.clone())

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ebpf_netns::veth::VethPair;
 use ebpf_netns::{Ifindex, MacAddress, RtnlError};
 use plugin_common::abi;
 use tracing::warn;
@@ -157,13 +158,13 @@ impl Engine {
             .map_err(|error| error.to_string())?;
         let program = Program { egress, ingress };
         let listing = Arc::new(Listing::new(demanded, of_egress, of_ingress, &program));
-        let rules = InterfaceRules { program, endpoint: self.endpoint(wanted) };
+        let rules = InterfaceRules { program, endpoint: self.endpoint(&wanted.pair) };
         Ok(Compiled { rules, number: None, waiting, listing })
     }
 
     /// What Docker gave the interface: nothing else is the container's own.
-    fn endpoint(&self, wanted: &Wanted) -> abi::Endpoint {
-        let seen = wanted.pair.container.mac;
+    pub(super) fn endpoint(&self, pair: &VethPair) -> abi::Endpoint {
+        let seen = pair.container.mac;
         let facts = self.world.containers.values().map(|container| &container.facts);
         let everyone = facts.chain(&self.world.bystanders.containers);
         let mut endpoints = everyone.flat_map(|facts| &facts.endpoints);

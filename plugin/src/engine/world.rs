@@ -264,6 +264,12 @@ impl World {
         wanted
     }
 
+    /// What is demanded of one interface.
+    pub(super) fn wanted_on(&self, ifindex: Ifindex) -> Option<Demand> {
+        let users = self.containers.values().filter(|container| container.uses(ifindex));
+        users.map(|container| container.judged.demand.clone()).reduce(Demand::and)
+    }
+
     /// The name of a container that uses an interface.
     pub(super) fn container_of(&self, ifindex: Ifindex) -> Option<&ContainerFacts> {
         let mut containers = self.containers.values();

@@ -8,6 +8,7 @@ mod attach;
 mod audit;
 mod errno;
 mod events;
+pub mod examine;
 mod hits;
 mod inherit;
 mod load;
@@ -22,6 +23,7 @@ mod stats;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use aya::Ebpf;
 use aya::maps::{MapData, PerCpuHashMap};
@@ -170,6 +172,12 @@ impl Kernel {
     /// Gives back rules that no policy names any more.
     pub fn give_up_rules(&mut self, number: u32) {
         self.rules.give_up(number);
+    }
+
+    /// Where the maps are pinned.
+    #[must_use]
+    pub fn maps_directory(&self) -> PathBuf {
+        self.pins.maps()
     }
 
     /// The place of the first counter of rules, which the others follow.

@@ -142,8 +142,12 @@ impl Pins {
         [self.root.clone(), layout].iter().chain(&parts).try_for_each(|path| make_directory(path))
     }
 
+    pub(super) fn maps(&self) -> PathBuf {
+        self.layout().join("maps")
+    }
+
     pub(super) fn map(&self, name: &str) -> PathBuf {
-        self.layout().join("maps").join(name)
+        self.maps().join(name)
     }
 
     pub(super) fn program(&self, name: &str) -> PathBuf {

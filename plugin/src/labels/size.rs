@@ -1,6 +1,6 @@
 //! Whether rules fit, as far as that can be told before names are known. Pure.
 
-use super::LabelPolicy;
+use super::{LabelPolicy, Lists};
 use crate::rules::{self, Addresses, Direction, Resolver, Wanted};
 
 /// Who knows nobody.
@@ -19,9 +19,8 @@ impl Resolver for Nobody {
 /// When they do not, whatever the names become.
 pub fn check_size(policy: &LabelPolicy) -> Result<(), String> {
     let Some(tc) = &policy.tc else { return Ok(()) };
-    let expand = |direction, lists: &[_]| {
-        let lists = lists.iter().map(|rules: &std::sync::Arc<_>| &**rules);
-        rules::expand(direction, lists, &Nobody)
+    let expand = |direction, lists: &Lists| {
+        rules::expand(direction, lists.iter().map(|rules| &**rules), &Nobody)
     };
     let egress = expand(Direction::Egress, &tc.egress);
     let ingress = expand(Direction::Ingress, &tc.ingress);

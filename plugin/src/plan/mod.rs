@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ebpf_netns::Ifindex;
 use plugin_common::abi::InterfacePolicy;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::choose::{Choice, Outcome, choose, quarantine};
 pub use self::steps::{GUARD, steps};
 
 /// A place where packets are judged, by the container's direction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Hook {
     /// XDP on the host-side veth: what the container sends.
     Xdp,

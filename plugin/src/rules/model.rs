@@ -2,11 +2,26 @@
 
 use std::num::NonZero;
 
+use serde::{Deserialize, Serialize};
+
 use super::address::AddressRange;
 use super::icmp::IcmpType;
 
 /// A direction as the container sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// What the container sends; rules say `to`.
     Egress,

@@ -12,6 +12,7 @@ mod config_swap;
 mod control;
 mod errors;
 mod escape;
+mod explain;
 mod fragments;
 mod hooks;
 mod lifecycle;
