@@ -33,7 +33,7 @@ const PACKETS: &str = "\
 Packets in words: PROTOCOL SOURCE > DESTINATION [TYPE]
   tcp container > 1.1.1.1:443           a SYN from the container's own address
   udp 10.0.0.9:5000 > container:53      one to the container
-  tcp [2001:db8::1]:5000 > [::2]:80     IPv6 with ports stands in brackets
+  tcp [fd00::2]:5000 > [2001:db8::1]:80 IPv6 with ports stands in brackets
   icmp container > 1.1.1.1              an echo request; or a type, by name or number
   47 container > 10.0.0.9               any protocol, by its number
 The direction follows from which address is the container's. A source port that is not said is 49152.
