@@ -375,3 +375,42 @@ fn rules_mean_what_their_names_stand_for() {
         assert_eq!(found, (expected, false), "{remote} {protocol} {number}");
     }
 }
+
+/// A trap of another tool's: what is the end of a name matched it.
+#[test]
+fn t12_a_name_is_not_a_part_of_another() {
+    let mut containers = Vec::new();
+    for (number, own) in ["db", "db2", "mydb", "my.db", "db.evil", "DB", "my-db"].iter().enumerate()
+    {
+        let mut one = container(own, &[("back", &format!("172.19.0.{}", number + 3))]);
+        (*own).clone_into(&mut one.name);
+        containers.push(of(one, Some("shop"), own));
+    }
+    let snapshot = snapshot(containers);
+    check(&snapshot, "db2", Wanted::Container(&name("db")), &["172.19.0.3"]);
+    check(&snapshot, "db2", Wanted::Service(&name("db")), &["172.19.0.3"]);
+    check(&snapshot, "db2", Wanted::Container(&name("d")), &[]);
+    check(&snapshot, "db2", Wanted::Service(&name("my")), &[]);
+    check(&snapshot, "db2", Wanted::Network(&name("ack")), &[]);
+    check(&snapshot, "db2", Wanted::Network(&name("shop")), &[]);
+}
+
+/// A trap of another tool's: what one container's resolver said widened the rules of another.
+#[test]
+fn t13_what_a_name_is_to_one_container_it_is_not_to_another() {
+    let given = |id: &str, address: &str, server: &str| {
+        let mut one = container(id, &[("back", address)]);
+        one.nameservers = Some(ips(&[server]));
+        of(one, Some(id), "web")
+    };
+    let snapshot = snapshot(vec![
+        given("one", "172.19.0.3", "9.9.9.9"),
+        given("two", "172.19.0.4", "8.8.8.8"),
+    ]);
+    for (own, server, service) in
+        [("one", "9.9.9.9", "172.19.0.3"), ("two", "8.8.8.8", "172.19.0.4")]
+    {
+        check(&snapshot, own, Wanted::Resolvers, &[server]);
+        check(&snapshot, own, Wanted::Service(&name("web")), &[service]);
+    }
+}

@@ -200,6 +200,83 @@ fn entries_are_counted_and_limited() {
     assert!(said.contains("1025") && said.contains("1024"), "{said}");
 }
 
+/// A trap of another tool's: a list of values matched none of them.
+#[test]
+fn t3_every_value_of_a_list_matches() {
+    let text =
+        "allow tcp 80,443,8000-8001 to 10.0.0.1,10.0.1.0/24,10.0.2.1-10.0.2.3,fd00::1,fd01::/64";
+    let remotes =
+        ["10.0.0.1", "10.0.1.0", "10.0.1.255", "10.0.2.1", "10.0.2.3", "fd00::1", "fd01::ffff"];
+    let others =
+        ["10.0.0.0", "10.0.0.2", "10.0.2.0", "10.0.2.4", "10.0.3.0", "fd00::2", "fd01:0:0:1::"];
+    for port in [80, 443, 8000, 8001] {
+        for remote in remotes {
+            check_egress(text, &[&format!("{remote} 6 {port}")], &[]);
+        }
+        for other in others {
+            check_egress(text, &[], &[&format!("{other} 6 {port}")]);
+        }
+    }
+    for (remote, port) in remotes.iter().zip([79, 81, 442, 444, 7999, 8002, 0]) {
+        check_egress(text, &[], &[&format!("{remote} 6 {port}")]);
+    }
+}
+
+/// A trap of another tool's: who was the target, or had the port, was let through.
+#[test]
+fn t15_port_and_target_have_to_match_both() {
+    let text = "allow tcp 443 to 10.0.0.1; allow udp 53 to 10.0.0.2";
+    check_egress(
+        text,
+        &["10.0.0.1 6 443", "10.0.0.2 17 53"],
+        &["10.0.0.1 6 53", "10.0.0.1 17 53", "10.0.0.2 6 443", "10.0.0.2 17 443", "10.0.0.3 6 443"],
+    );
+}
+
+/// A trap of another tool's: with a protocol that it learnt later, rules that did not name it began
+/// to allow it. What a word means is written down here, for every protocol.
+#[test]
+fn t16_a_rule_is_about_the_protocols_that_it_names_and_no_other() {
+    let everything: Vec<u8> = (0..=u8::MAX).collect();
+    for (rule, v4, v6) in [
+        ("allow tcp", &[6][..], &[6][..]),
+        ("allow tcp 1-65535", &[6], &[6]),
+        ("allow udp", &[17], &[17]),
+        ("allow sctp", &[132], &[132]),
+        ("allow icmp", &[1], &[58]),
+        ("allow dns to any", &[6, 17], &[6, 17]),
+        ("allow 47", &[47], &[47]),
+        ("allow 1", &[1], &[1]),
+        ("allow 58", &[58], &[58]),
+        ("allow any", &everything, &everything),
+        ("allow to 0.0.0.0/0", &everything, &[]),
+    ] {
+        let expansion = expanded(Direction::Egress, &[rule]);
+        for (remote, expected) in [("1.1.1.1", v4), ("2606::1", v6)] {
+            let remote: IpAddr = remote.parse().unwrap();
+            let allowed: Vec<u8> = (0..=u8::MAX)
+                .filter(|protocol| {
+                    let probe = Probe { remote, protocol: *protocol, number: 53 };
+                    judged(&expansion, &probe).allowed
+                })
+                .collect();
+            assert_eq!(allowed, expected, "{rule} to {remote}");
+        }
+    }
+}
+
+/// GO-2024-3208 of Cilium: a narrow rule that allows, within a wide one that denies, took its place.
+#[test]
+fn go_2024_3208_a_narrow_rule_is_not_stronger_than_the_one_before() {
+    let (wide, narrow) = ("deny to 10.0.0.0/8", "allow tcp 443 to 10.0.0.1");
+    let (target, near, far) = ("10.0.0.1 6 443", "10.0.0.2 6 443", "11.0.0.1 6 443");
+    check_egress(&format!("{wide};{narrow};allow"), &[far], &[target, near]);
+    check_egress(&format!("{narrow};{wide};allow"), &[far, target], &[near]);
+    for layers in [[wide, narrow], [narrow, wide]] {
+        check(Direction::Egress, &layers, &[], &[target, near, far]);
+    }
+}
+
 /// Ingredients of rules that have no text: addresses that stand for anything.
 fn resolved() -> impl Strategy<Value = ResolvedRule> {
     let service = prop_oneof![

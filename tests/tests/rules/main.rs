@@ -6,8 +6,11 @@
 
 mod agreement;
 mod case;
+mod flood;
 mod kernel;
 mod monotony;
+mod named;
+mod named_frames;
 mod policies;
 mod shrink;
 mod traffic;
