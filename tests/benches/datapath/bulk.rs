@@ -1,14 +1,12 @@
 //! Throughput of one TCP connection through a policy, both directions.
 
-use std::path::Path;
-
 use anyhow::Result;
-use ebpf_netns_plugin::kernel::{DEFAULT_DIRECTORY, Kernel, Pins};
 use plugin_common::{frames::Mutator, packet::protocol, presets::Presets};
 
 use crate::{
     Extent,
     figures::Sample,
+    loaded::{self, Rights},
     policy::{Allowed, Family},
     report::{Section, Table},
     round::{Pair, Round, Rounds},
@@ -69,7 +67,7 @@ fn seconds(extent: Extent) -> &'static str {
 /// One round, inside.
 pub(crate) fn round(extent: Extent) -> Result<Round> {
     topology::build()?;
-    let (mut kernel, _events) = Kernel::load(Pins::open(Path::new(DEFAULT_DIRECTORY))?)?;
+    let (mut kernel, _events) = loaded::load(Rights::Daemon)?;
     let mut round = Round::default();
     let family = Family { v6: false, protocol: protocol::TCP };
     let (network, prefix) = topology::NETWORK;

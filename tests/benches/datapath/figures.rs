@@ -12,7 +12,7 @@ impl Sample {
     }
 
     pub(crate) fn median(&self) -> f64 {
-        self.at(50)
+        self.at(|last| last / 2)
     }
 
     pub(crate) fn map(&self, change: impl Fn(f64) -> f64) -> Self {
@@ -21,15 +21,14 @@ impl Sample {
 
     /// The bounds of the middle half.
     pub(crate) fn quartiles(&self) -> (f64, f64) {
-        (self.at(25), self.at(75))
+        (self.at(|last| last / 4), self.at(|last| last - last / 4))
     }
 
-    /// The value that so many of a hundred are not above.
-    fn at(&self, percent: usize) -> f64 {
+    /// The value at a place in their order, by the number of the last.
+    fn at(&self, place: impl Fn(usize) -> usize) -> f64 {
         let mut values = self.0.clone();
         values.sort_by(f64::total_cmp);
-        let last = values.len().saturating_sub(1);
-        values.get((last * percent + 50) / 100).copied().unwrap_or(f64::NAN)
+        values.get(place(values.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
     }
 
     /// With so many digits behind the point.

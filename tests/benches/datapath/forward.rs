@@ -1,16 +1,17 @@
 //! What a policy costs a packet from a container to outside that the host forwards, and what it
 //! takes to drop one; beside the firewalls that Docker hosts have, with the same rules.
 
-use std::{fmt, path::Path, time::Duration};
+use std::{fmt, time::Duration};
 
 use anyhow::{Result, ensure};
-use ebpf_netns_plugin::kernel::{DEFAULT_DIRECTORY, Kernel, Pins};
+use ebpf_netns_plugin::kernel::Kernel;
 use plugin_common::{frames::Mutator, packet::protocol};
 
 use crate::{
     Extent,
     figures::Sample,
     firewall::{Firewall, Rules},
+    loaded::{self, Rights},
     plot::{Plot, Series},
     policy::{Allowed, Entry, Family},
     report::{Section, Table},
@@ -182,7 +183,7 @@ pub(crate) fn round(extent: Extent, drop: bool) -> Result<Round> {
     });
     topology::build()?;
     let _sink = if drop { Some(traffic::Receiver::start(&["sink"])?) } else { None };
-    let (mut kernel, _events) = Kernel::load(Pins::open(Path::new(DEFAULT_DIRECTORY))?)?;
+    let (mut kernel, _events) = loaded::load(Rights::Daemon)?;
     let measure = |expected| measure(drop, expected, time);
     measure(Expected::Arrives)?;
     let mut round = Round::default();

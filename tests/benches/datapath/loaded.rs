@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use aya::{TestRun as _, TestRunOptions, programs::SchedClassifier};
 use ebpf_netns::{Ifindex, Link, Rtnl};
 use ebpf_netns_plugin::{
-    kernel::{DEFAULT_DIRECTORY, InterfaceRules, Kernel, PacketEvents, Pins},
+    kernel::{self, DEFAULT_DIRECTORY, InterfaceRules, Kernel, PacketEvents, Pins},
     plan::Step,
 };
 use plugin_common::{
@@ -17,10 +17,38 @@ use plugin_common::{
     presets::Presets,
 };
 
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+
 use crate::empty::Empty;
 
 /// The interface that a run is on, if it is not told.
 const LOOPBACK: u32 = 1;
+
+/// With which rights programs are loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rights {
+    /// The daemon's.
+    Daemon,
+    /// With `CAP_PERFMON` too: the verifier adds no barriers against speculation then.
+    Perfmon,
+}
+
+/// Loads the daemon's programs, into a BPF file system that must be this process's own.
+pub(crate) fn load(rights: Rights) -> Result<(Kernel, PacketEvents)> {
+    kernel::probe();
+    let before = capabilities(None)?;
+    let mut effective = CapabilitySet::BPF | CapabilitySet::NET_ADMIN;
+    if rights == Rights::Perfmon {
+        effective |= CapabilitySet::PERFMON;
+    }
+    // `CAP_SYS_ADMIN` would stand for all of them.
+    set_capabilities(None, CapabilitySets { effective, ..before }).context("lay down rights")?;
+    let loaded = Pins::open(Path::new(DEFAULT_DIRECTORY))
+        .map_err(anyhow::Error::from)
+        .and_then(|pins| Ok(Kernel::load(pins)?));
+    set_capabilities(None, before).context("take rights back")?;
+    loaded
+}
 
 /// What becomes of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,10 +69,9 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    /// Loads them into a BPF file system that must be this process's own.
-    pub(crate) fn new() -> Result<Self> {
-        let root = Path::new(DEFAULT_DIRECTORY);
-        let (kernel, events) = Kernel::load(Pins::open(root)?)?;
+    /// Loads them as [`load`] does.
+    pub(crate) fn new(rights: Rights) -> Result<Self> {
+        let (kernel, events) = load(rights)?;
         let index = Ifindex::try_from(LOOPBACK)?;
         let link = Rtnl::open()?.link(index)?.context("there is a loopback interface")?;
         Ok(Self {

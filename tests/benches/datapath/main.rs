@@ -30,7 +30,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Serialize;
 
-use self::report::Section;
+use self::{loaded::Rights, report::Section};
 
 /// How long it may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,10 @@ fn main() -> Result<()> {
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     // The first words are of processes that this program starts of itself.
     match words.as_slice() {
-        ["verdict-inside", extent] => tell(&verdict::measure(Extent::from_name(extent))?),
+        ["verdict-inside", rights, extent] => {
+            let rights = if *rights == "perfmon" { Rights::Perfmon } else { Rights::Daemon };
+            tell(&verdict::measure(Extent::from_name(extent), rights)?)
+        }
         ["round", "forward", extent] => tell(&forward::round(Extent::from_name(extent), false)?),
         ["round", "drop", extent] => tell(&forward::round(Extent::from_name(extent), true)?),
         ["round", "bulk", extent] => tell(&bulk::round(Extent::from_name(extent))?),
@@ -130,8 +133,9 @@ fn run(name: &str, asked: &Asked) -> Result<Section> {
     let extent = asked.extent;
     match name {
         "verdict" => {
-            let mut command = confined(asked.perfmon);
-            command.arg(std::env::current_exe()?).args(["verdict-inside", extent.name()]);
+            let mut command = apart()?;
+            let rights = if asked.perfmon { "perfmon" } else { "daemon" };
+            command.args(["verdict-inside", rights, extent.name()]);
             let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
             ensure!(output.status.success(), "verdict: {}", output.status);
             serde_json::from_slice(&output.stdout).context("what verdict found")
@@ -145,15 +149,13 @@ fn run(name: &str, asked: &Asked) -> Result<Section> {
     }
 }
 
-/// A process with a BPF file system of its own and the daemon's capabilities alone: what the verifier
-/// makes of a program without `CAP_PERFMON` is another program.
-fn confined(perfmon: bool) -> Command {
+/// This program in a process with a BPF file system of its own.
+fn apart() -> Result<Command> {
     const MOUNT: &str = "mount -t bpf bpf /sys/fs/bpf && exec \"$@\"";
     let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "--", "sh", "-c", MOUNT, "sh", "setpriv"]);
-    let more = if perfmon { ",+perfmon" } else { "" };
-    command.arg(format!("--bounding-set=-all,+bpf,+net_admin{more}")).arg("--inh-caps=-all");
-    command
+    command.args(["--mount", "--propagation", "private", "--", "sh", "-c", MOUNT, "sh"]);
+    command.arg(std::env::current_exe()?);
+    Ok(command)
 }
 
 /// Hands over what was found.

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Extent,
     frames::endpoint,
-    loaded::{self, Loaded},
+    loaded::{self, Rights},
     policy::{Allowed, Family},
     report::{Section, Table},
 };
@@ -147,7 +147,7 @@ fn kib(bytes: u64) -> String {
 pub(crate) fn inside() -> Result<Found> {
     let links = Rtnl::open()?.links()?;
     let links: Vec<_> = links.into_iter().filter(|link| link.kind == LinkKind::Veth).collect();
-    let mut kernel = Loaded::new()?.kernel;
+    let mut kernel = loaded::load(Rights::Daemon)?.0;
     let family = Family { v6: false, protocol: protocol::TCP };
     let mut random = Mutator::new(0x3e3);
     let before = state()?;

@@ -81,6 +81,7 @@ impl Plot {
         chart
             .configure_mesh()
             .disable_x_mesh()
+            .max_light_lines(0)
             .x_labels(2 * self.categories.len() + 1)
             .x_label_formatter(&|x| self.category(*x))
             .y_label_formatter(&|y| self.label(*y))

@@ -13,7 +13,7 @@ use crate::{
     Extent,
     figures::Sample,
     frames::{ACK, Flow, SYN, endpoint},
-    loaded::{Loaded, Outcome},
+    loaded::{Loaded, Outcome, Rights},
     policy::{Allowed, Family},
     report::{Section, Table},
 };
@@ -99,7 +99,7 @@ pub(crate) fn inside(count: usize, extent: Extent) -> Result<Found> {
     let links = Rtnl::open()?.links()?;
     let links: Vec<_> = links.into_iter().filter(|link| link.kind == LinkKind::Veth).collect();
     ensure!(links.len() == count, "{} veths instead of {count}", links.len());
-    let mut loaded = Loaded::new()?;
+    let mut loaded = Loaded::new(Rights::Daemon)?;
     let mut random = Mutator::new(0x5ca1e);
     let family = Family { v6: false, protocol: protocol::TCP };
     let (mut compile, mut write) = (Vec::new(), Vec::new());

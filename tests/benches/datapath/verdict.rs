@@ -15,7 +15,7 @@ use crate::{
     Extent,
     figures::Sample,
     frames::{ACK, Flow, RST, SYN, endpoint},
-    loaded::{Loaded, Outcome},
+    loaded::{Loaded, Outcome, Rights},
     plot::{Plot, Series},
     policy::{Allowed, Family},
     report::{Section, Table},
@@ -23,9 +23,10 @@ use crate::{
 
 /// Entries of the rules of a direction; 0 is presets that let everything pass, and no rules.
 const ENTRIES: [usize; 6] = [0, 1, 10, 64, 100, 1000];
-/// Addresses that a measurement of spread ones has: so many that all cases have room in one table of
-/// connections.
+/// Addresses that a measurement of spread ones has, so many that all cases have room in one table of
+/// connections, and by how much it is shorter.
 const SPREAD: u32 = 64;
+const SHORTER: u32 = 4;
 /// Connections of a cold measurement.
 const COLD: usize = 1000;
 /// Own ports of the connections: some for each kind, so that no one's are another's.
@@ -103,12 +104,12 @@ struct Bench {
     next_port: u16,
 }
 
-pub(crate) fn measure(extent: Extent) -> Result<Section> {
+pub(crate) fn measure(extent: Extent, rights: Rights) -> Result<Section> {
     let (rounds, repeat) = match extent {
         Extent::Full => (9, 300_000),
         Extent::Quick => (3, 20_000),
     };
-    let mut bench = Bench::new(repeat)?;
+    let mut bench = Bench::new(repeat, rights)?;
     for round in 0..rounds {
         crate::progress(&format!("verdict: round {} of {rounds}", round + 1));
         for (family, egress) in sides() {
@@ -121,8 +122,8 @@ pub(crate) fn measure(extent: Extent) -> Result<Section> {
 }
 
 impl Bench {
-    fn new(repeat: u32) -> Result<Self> {
-        let mut loaded = Loaded::new()?;
+    fn new(repeat: u32, rights: Rights) -> Result<Self> {
+        let mut loaded = Loaded::new(rights)?;
         let mut random = Mutator::new(0xbe9c);
         let mut written = BTreeMap::new();
         for family in families() {
@@ -158,7 +159,7 @@ impl Bench {
 
     /// So many addresses, and for each the same frame again and again.
     fn hot(&mut self, kind: Kind, case: Case, addresses: u32) -> Result<f64> {
-        let repeat = self.repeat / addresses;
+        let repeat = if addresses == 1 { self.repeat } else { self.repeat / addresses / SHORTER };
         // The same addresses in each round: open connections take room.
         self.random = Mutator::new(1 + u64::from(addresses));
         let (mut spent, mut floor) = (0.0, 0.0);
@@ -232,11 +233,12 @@ impl Bench {
         let mut section = Section::new("verdict", "One packet");
         section.say(format!(
             "Nanoseconds over an empty program, which takes {}: medians of {rounds} rounds of {} \
-             packets, with the bounds of the middle half of the rounds. {}. Columns are entries of \
+             packets ({} of random addresses), with the bounds of the middle half of the rounds. {}. Columns are entries of \
              the rules of a direction: networks with a port; 0 is presets that let everything pass, \
              and no rules.",
             self.floor,
             self.repeat,
+            self.repeat / SHORTER,
             self.loaded.sizes()?,
         ));
         section.table(self.targets());
