@@ -77,6 +77,11 @@ fn stages(filter: Option<&str>, root: bool) -> Vec<Stage> {
     let build = "build --workspace --exclude plugin-ebpf --bins --tests";
     stages.push(cargo("build the programs and the tests", &words(build)));
     stages.push(test_stage(filter, root));
+    if filter.is_none() && root {
+        // As the tests are built, and just to see that it works.
+        let bench = "bench --profile dev --package ebpf-netns-tests --bench datapath -- --quick";
+        stages.push(cargo("the datapath's benchmark", &words(bench)));
+    }
     if filter.is_none() {
         let doc = cargo("documentation", &words("doc --no-deps --workspace --exclude plugin-ebpf"));
         stages.push(with_environment(doc, ("RUSTDOCFLAGS", "-D warnings")));

@@ -27,6 +27,10 @@ const ENTRIES: [usize; 6] = [0, 1, 10, 64, 100, 1000];
 /// connections, and by how much it is shorter.
 const SPREAD: u32 = 64;
 const SHORTER: u32 = 4;
+/// Nanoseconds that a measurement takes at most: what costs much is run less often.
+const BUDGET: f64 = 30e6;
+/// Runs that go before, and tell how much it costs.
+const PILOT: u32 = 1000;
 /// Connections of a cold measurement.
 const COLD: usize = 1000;
 /// Own ports of the connections: some for each kind, so that no one's are another's.
@@ -159,7 +163,7 @@ impl Bench {
 
     /// So many addresses, and for each the same frame again and again.
     fn hot(&mut self, kind: Kind, case: Case, addresses: u32) -> Result<f64> {
-        let repeat = if addresses == 1 { self.repeat } else { self.repeat / addresses / SHORTER };
+        let mut repeat = None;
         // The same addresses in each round: open connections take room.
         self.random = Mutator::new(1 + u64::from(addresses));
         let (mut spent, mut floor) = (0.0, 0.0);
@@ -177,11 +181,31 @@ impl Bench {
                 }
                 _ => (flow.frame(case.egress, SYN | RST), Outcome::Passes),
             };
+            let repeat = match repeat {
+                Some(repeat) => repeat,
+                None => *repeat.insert(self.repeat(case, &frame, outcome, addresses)?),
+            };
             floor += self.loaded.run_empty(&frame, repeat)?;
             spent += self.loaded.run(case.egress, &frame, repeat, outcome)?;
         }
         self.floor.push(floor / f64::from(addresses));
         Ok((spent - floor) / f64::from(addresses))
+    }
+
+    /// How often each address has its turn.
+    fn repeat(&self, case: Case, frame: &[u8], outcome: Outcome, addresses: u32) -> Result<u32> {
+        let pilot = self.loaded.run(case.egress, frame, PILOT, outcome)?;
+        let (most, budget) = match addresses {
+            1 => (self.repeat, BUDGET),
+            _ => (self.repeat / SHORTER, BUDGET / f64::from(SHORTER)),
+        };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a positive number, and it is bounded"
+        )]
+        let affordable = (budget / pilot.max(1.0)) as u32;
+        Ok(affordable.min(most).div_ceil(addresses))
     }
 
     /// Many connections, once each: the median.
@@ -232,8 +256,8 @@ impl Bench {
     fn report(&self, rounds: usize) -> Result<Section> {
         let mut section = Section::new("verdict", "One packet");
         section.say(format!(
-            "Nanoseconds over an empty program, which takes {}: medians of {rounds} rounds of {} \
-             packets ({} of random addresses), with the bounds of the middle half of the rounds. {}. Columns are entries of \
+            "Nanoseconds over an empty program, which takes {}: medians of {rounds} rounds of up to \
+             {} packets ({} of random addresses), with the bounds of the middle half of the rounds. {}. Columns are entries of \
              the rules of a direction: networks with a port; 0 is presets that let everything pass, \
              and no rules.",
             self.floor,
