@@ -224,9 +224,9 @@ fn measure(drop: bool, expected: Expected, time: Duration) -> Result<f64> {
     let before = topology::arrived()?;
     let flood = traffic::flood(to, time)?;
     let arrived = topology::arrived()? - before;
-    // A neighbour may be asked for now and then.
+    // Hosts tell each other this and that, and a queue may be too short now and then.
     let right = match expected {
-        Expected::Arrives => arrived + 10 >= flood.sent,
+        Expected::Arrives => arrived >= flood.sent / 100 * 99,
         Expected::Dropped => arrived < 10,
     };
     ensure!(right, "{arrived} of {} datagrams arrived, expected: {expected:?}", flood.sent);

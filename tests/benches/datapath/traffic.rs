@@ -1,7 +1,6 @@
 //! Senders and receivers, each a process of its own in its namespace, on a processor of its own.
 
 use std::{
-    fs,
     io::{IoSlice, Read as _, Write as _},
     net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
     os::fd::AsRawFd as _,
@@ -15,6 +14,7 @@ use nix::{
     sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, sendmmsg},
     unistd::Pid,
 };
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::{say, topology};
 
@@ -26,8 +26,8 @@ const BATCH: usize = 64;
 const PAYLOAD: [u8; 18] = [0; 18];
 const SENDER_CPU: usize = 0;
 const RECEIVER_CPU: usize = 1;
-/// A receiver that hears nothing more ends.
-const SILENCE: Duration = Duration::from_secs(10);
+/// A receiver that hears nothing more ends, in case that nobody ends it.
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// What a flood was.
 #[derive(Clone, Copy, Debug)]
@@ -75,11 +75,11 @@ pub(crate) fn send(to: &str, milliseconds: &str) -> Result<()> {
     Ok(())
 }
 
-/// What the kernel has this process down for: nanoseconds on a processor.
+/// What the kernel has this process down for on a processor; what it does for others' packets in the
+/// process's time is in it.
 fn cpu_time() -> Result<Duration> {
-    let stat = fs::read_to_string("/proc/self/schedstat").context("read schedstat")?;
-    let spent = stat.split(' ').next().context("schedstat begins with a number")?;
-    Ok(Duration::from_nanos(spent.parse()?))
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Ok(Duration::new(u64::try_from(time.tv_sec)?, u32::try_from(time.tv_nsec)?))
 }
 
 /// A process outside that takes what comes; it ends when this is dropped.
