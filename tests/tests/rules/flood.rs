@@ -18,7 +18,7 @@ use plugin_common::{
 
 use crate::{
     case::{Policy, compiled},
-    kernel::{Kernel, Object},
+    kernel::{Kernel, LOOPBACK, Object},
     policies::Layer,
     traffic::endpoint,
 };
@@ -132,6 +132,7 @@ fn prepare(kernel: &mut Kernel) -> Result<()> {
         ingress: tables.ingress,
         endpoint: endpoint(true),
         flows_mask: BUCKETS - 1,
+        ifindex: LOOPBACK,
         ..RuleImage::default()
     };
     let mut random = Mutator::new(0xf100d);
@@ -140,5 +141,5 @@ fn prepare(kernel: &mut Kernel) -> Result<()> {
         kernel.set_bucket(bucket, &FlowBucket::default())?;
     }
     kernel.put((IMAGE, &image), (0, &tables.blocks), (0, &tables.leaves))?;
-    kernel.apply(Presets::PASS, IMAGE)
+    kernel.apply(Presets::PASS, IMAGE, true)
 }

@@ -20,7 +20,7 @@ use plugin_common::{
 
 use crate::{
     case::{Policy, compiled},
-    kernel::{Kernel, Object, takes},
+    kernel::{Kernel, LOOPBACK, Object, takes},
     named_frames::rows,
     policies::Layer,
     traffic::endpoint,
@@ -116,10 +116,10 @@ fn check(kernel: &mut Kernel, row: &Row) -> Result<()> {
     let program = compiled(&row.rules.policy()).context("few rules")?;
     let tables = program.place(Put::default());
     let (egress, ingress) = (tables.egress, tables.ingress);
-    let image =
-        RuleImage { egress, ingress, endpoint: row.rules.endpoint(), ..RuleImage::default() };
+    let endpoint = row.rules.endpoint();
+    let image = RuleImage { egress, ingress, endpoint, ifindex: LOOPBACK, ..RuleImage::default() };
     kernel.put((IMAGE, &image), (0, &tables.blocks), (0, &tables.leaves))?;
-    kernel.apply(Presets::PASS, IMAGE)?;
+    kernel.apply(Presets::PASS, IMAGE, true)?;
     kernel.set_bucket(0, &FlowBucket::default())?;
     let memory = Flows::new(secret(), 1);
     let places = Places { blocks: tables.blocks, leaves: tables.leaves };
