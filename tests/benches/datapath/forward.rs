@@ -161,6 +161,7 @@ fn finish(
         y: unit.to_owned(),
         categories: ENTRIES.map(|entries| entries.to_string()).into(),
         logarithmic: true,
+        legend_below: y != "added",
         series,
     });
     if let Some(said) = found.say_left_out() {

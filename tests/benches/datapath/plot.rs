@@ -29,6 +29,8 @@ pub(crate) struct Plot {
     pub(crate) categories: Vec<String>,
     /// Whether steps of the vertical axis are factors.
     pub(crate) logarithmic: bool,
+    /// Where the names of the series are not in the way of the lines.
+    pub(crate) legend_below: bool,
     pub(crate) series: Vec<Series>,
 }
 
@@ -108,7 +110,11 @@ impl Plot {
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
+            .position(if self.legend_below {
+                SeriesLabelPosition::LowerLeft
+            } else {
+                SeriesLabelPosition::UpperLeft
+            })
             .background_style(WHITE.mix(0.85))
             .border_style(BLACK.mix(0.4))
             .draw()?;

@@ -336,6 +336,7 @@ impl Bench {
             y: "ns over an empty program".to_owned(),
             categories: ENTRIES.map(|entries| entries.to_string()).into(),
             logarithmic: false,
+            legend_below: false,
             series,
         }
     }
