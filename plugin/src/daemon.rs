@@ -19,7 +19,7 @@ use crate::control::{self, ServerError};
 use crate::docker;
 use crate::engine::{Engine, EngineError, Parts, QUEUE};
 use crate::event::Event;
-use crate::kernel::{HitCounters, Kernel, LoadError, PacketEvents, Pins, PinsError};
+use crate::kernel::{HitCounters, Kernel, LoadError, PacketEvents, Pins, PinsError, Programs};
 use crate::links;
 use crate::look::Look;
 use crate::plan::TcFlavour;
@@ -39,6 +39,8 @@ pub struct Options {
     pub docker: Endpoint,
     /// Where to listen for questions.
     pub control_socket: PathBuf,
+    /// The programs.
+    pub programs: Programs,
     /// Where to pin what is attached, in the BPF file system.
     pub pins: Pins,
     /// Where to write down what is attached.
@@ -100,7 +102,7 @@ pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> 
     let control = control::bind(&options.control_socket)?;
     let stop = stop_signal()?;
     let hangups = listen(SignalKind::hangup())?;
-    let (kernel, packets) = Kernel::load(options.pins)?;
+    let (kernel, packets) = Kernel::new(options.programs, options.pins)?;
     let hits = kernel.hit_counters()?;
     let (events, receiver) = mpsc::channel(QUEUE);
     let look = Arc::new(Look::default());

@@ -29,7 +29,7 @@ use ebpf_netns_plugin::{
     engine::{Engine, Parts, QUEUE},
     event::{DockerNews, Event},
     facts::{ContainerFacts, Life, Place, Snapshot},
-    kernel::{DEFAULT_DIRECTORY, Kernel, Pins},
+    kernel::{DEFAULT_DIRECTORY, Kernel, PacketEvents, Pins, Programs},
     look::Look,
     plan::{Attachment, Hook, Step},
     records::{self, Records},
@@ -113,7 +113,7 @@ fn attaching(count: usize) -> Result<()> {
     if links.len() != count {
         bail!("{} veths instead of {count}", links.len());
     }
-    let (mut kernel, _events) = Kernel::load(Pins::open(Path::new(DEFAULT_DIRECTORY))?)?;
+    let (mut kernel, _events) = load()?;
     for (what, hook, attachment) in [
         ("XDP generic", Hook::Xdp, Attachment::XdpGeneric),
         ("XDP native", Hook::Xdp, Attachment::XdpNative),
@@ -145,7 +145,7 @@ fn attaching(count: usize) -> Result<()> {
 fn engine(count: usize) -> Result<()> {
     let before = resident()?;
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let (kernel, packets) = Kernel::load(Pins::open(Path::new(DEFAULT_DIRECTORY))?)?;
+    let (kernel, packets) = load()?;
     let records = Records::open(Path::new(records::DEFAULT_DIRECTORY))?;
     let (events, receiver) = mpsc::channel(QUEUE);
     let own = events.downgrade();
@@ -270,4 +270,9 @@ fn row(what: &str, times: &[Duration]) {
 #[expect(clippy::print_stdout, reason = "a benchmark's output")]
 fn say(text: &str) {
     println!("{text}");
+}
+
+fn load() -> Result<(Kernel, PacketEvents)> {
+    let pins = Pins::open(Path::new(DEFAULT_DIRECTORY))?;
+    Ok(Kernel::new(Programs::load(&pins)?, pins)?)
 }

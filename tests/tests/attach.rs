@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fs, os::unix::fs::symlink, path::Path, process:
 use anyhow::{Context as _, Result, ensure};
 use ebpf_netns::{Ifindex, Link, Rtnl, XdpMode, rtnl::Direction};
 use ebpf_netns_plugin::{
-    kernel::{DEFAULT_DIRECTORY, Damage, Kernel, Pins, Refusal, attached, clean},
+    kernel::{DEFAULT_DIRECTORY, Damage, Kernel, Pins, Programs, Refusal, attached, clean},
     plan::{Attachment, Hook, Standing, Step, Way},
 };
 use ebpf_netns_tests::{DEADLINE, command, isolated, privilege, wait_until};
@@ -42,7 +42,7 @@ impl Stage {
     /// Ends the daemon as a kill does: another takes its place in a directory of its own.
     fn stop(&mut self) -> Result<()> {
         let elsewhere = Pins::open(Path::new("/sys/fs/bpf/elsewhere"))?;
-        let (kernel, _events) = Kernel::load(elsewhere)?;
+        let (kernel, _events) = Kernel::new(Programs::load(&elsewhere)?, elsewhere)?;
         self.kernel = kernel;
         Ok(())
     }
@@ -91,7 +91,8 @@ impl Stage {
 }
 
 fn load() -> Result<Kernel> {
-    let (kernel, _events) = Kernel::load(Pins::open(Path::new(DEFAULT_DIRECTORY))?)?;
+    let pins = Pins::open(Path::new(DEFAULT_DIRECTORY))?;
+    let (kernel, _events) = Kernel::new(Programs::load(&pins)?, pins)?;
     Ok(kernel)
 }
 

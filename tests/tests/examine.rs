@@ -8,7 +8,7 @@ use ebpf_netns::{Ifindex, Rtnl};
 use ebpf_netns_plugin::{
     datapath::{self, Program},
     explain::{self, Candidate, Case, Explanation, Given, Question, Subject},
-    kernel::{InterfaceRules, Kernel, Pins, examine::Examiner},
+    kernel::{InterfaceRules, Kernel, Pins, Programs, examine::Examiner},
     labels::{self, Policies},
     listing::{self, Listing, Resolved, StandingRules},
     origin::Author,
@@ -44,7 +44,8 @@ struct Stage {
 impl Stage {
     fn new(name: &str) -> Result<Self> {
         let pins = PathBuf::from(format!("/sys/fs/bpf/examine-{}-{name}", process::id()));
-        let (kernel, _events) = Kernel::load(Pins::open(&pins)?)?;
+        let opened = Pins::open(&pins)?;
+        let (kernel, _events) = Kernel::new(Programs::load(&opened)?, opened)?;
         Ok(Self { kernel, pins, loopback: Ifindex::try_from(1)? })
     }
 

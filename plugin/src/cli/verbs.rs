@@ -23,7 +23,7 @@ use crate::explain::{CaptureError, Refused, TextError};
 use crate::finding::Findings;
 use crate::gate::Gate;
 use crate::kernel::examine::ExamineError;
-use crate::kernel::{self, CleanError, LoadError, Pins, PinsError, attached};
+use crate::kernel::{self, CleanError, LoadError, Pins, PinsError, Programs, attached};
 use crate::labels::LabelErrors;
 use crate::log::Log;
 use crate::records;
@@ -99,13 +99,16 @@ fn run(args: Run) -> Result<(), Failure> {
     // This may have to mount, which nothing may after the next line.
     let pins = Pins::open(&pins)?;
     kernel::probe();
+    // With all that it has now, of which the next lines leave less.
+    let programs = Programs::load(&pins).map_err(DaemonError::from)?;
     // This takes CAP_SYS_NICE.
     sandbox::come_first();
     // Before there is a second thread, which would keep what it has.
     let sandbox = sandbox::enter(settings)?;
     log.detach()
         .map_err(|source| DaemonError::System { what: "start the log's thread", source })?;
-    let options = Options { docker, control_socket, pins, state, place, config, tc, strict };
+    let options =
+        Options { docker, control_socket, programs, pins, state, place, config, tc, strict };
     let runtime = usual_threads().on_thread_start(sandbox::come_in_turn).build()?;
     Ok(runtime.block_on(daemon::run(options, sandbox))?)
 }

@@ -74,23 +74,43 @@ pub(super) const MAPS: [&str; 11] = [
     HITS_MAP, LANES_MAP, PASSES_MAP,
 ];
 
-/// Loads the object. Its programs are new with every start; its maps are those that are pinned, so
-/// that what an earlier daemon attached and what this one attaches share them.
-pub(super) fn load(pins: &Pins) -> Result<(Ebpf, BTreeMap<Hook, ProgramIdentity>), LoadError> {
-    let mut loader = EbpfLoader::new();
-    for name in MAPS {
-        loader.map_pin_path(name, pins.map(name));
+/// The programs in the kernel, attached to nothing.
+pub struct Programs {
+    pub(super) ebpf: Ebpf,
+    pub(super) identities: BTreeMap<Hook, ProgramIdentity>,
+}
+
+impl Programs {
+    /// Loads the object. Its programs are new with every start; its maps are those that are pinned, so
+    /// that what an earlier daemon attached and what this one attaches share them.
+    ///
+    /// For who has `CAP_PERFMON` the verifier adds no barriers against what a processor may do that
+    /// guesses wrong: they take several times as long as the programs.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn load(pins: &Pins) -> Result<Self, LoadError> {
+        let mut loader = EbpfLoader::new();
+        for name in MAPS {
+            loader.map_pin_path(name, pins.map(name));
+        }
+        let mut ebpf = loader.load(object::for_this_kernel()).map_err(|source| match source {
+            source if is_permission(&source) => LoadError::NotPermitted,
+            source => LoadError::Object(Box::new(source)),
+        })?;
+        let mut identities = BTreeMap::new();
+        for hook in Hook::ALL {
+            identities.insert(hook, load_program(&mut ebpf, hook)?);
+        }
+        Ok(Self { ebpf, identities })
     }
-    let mut ebpf = loader.load(object::for_this_kernel()).map_err(|source| match source {
-        source if is_permission(&source) => LoadError::NotPermitted,
-        source => LoadError::Object(Box::new(source)),
-    })?;
-    let mut identities = BTreeMap::new();
-    for hook in Hook::ALL {
-        identities.insert(hook, load_program(&mut ebpf, hook)?);
+}
+
+impl std::fmt::Debug for Programs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Programs").field("identities", &self.identities).finish_non_exhaustive()
     }
-    pin_programs(&mut ebpf, pins).map_err(LoadError::Pin)?;
-    Ok((ebpf, identities))
 }
 
 /// Another handle of each map.

@@ -37,7 +37,7 @@ pub use self::audit::Damage;
 pub use self::events::PacketEvents;
 pub use self::hits::HitCounters;
 pub use self::inherit::{CleanError, clean};
-pub use self::load::{LoadError, ProgramIdentity, probe};
+pub use self::load::{LoadError, ProgramIdentity, Programs, probe};
 pub use self::pins::{DEFAULT_DIRECTORY, Pins, PinsError};
 pub use self::query::{AttachedProgram, attached};
 pub use self::refusal::Refusal;
@@ -66,13 +66,14 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Loads the programs.
+    /// Takes the programs, which are pinned. From here on there is a second thread.
     ///
     /// # Errors
     ///
     /// When the kernel refuses.
-    pub fn load(pins: Pins) -> Result<(Self, PacketEvents), LoadError> {
-        let (mut ebpf, identities) = load::load(&pins)?;
+    pub fn new(programs: Programs, pins: Pins) -> Result<(Self, PacketEvents), LoadError> {
+        let Programs { mut ebpf, identities } = programs;
+        load::pin_programs(&mut ebpf, &pins).map_err(LoadError::Pin)?;
         let policies = policies::Policies::new(&mut ebpf)?;
         let stats = load::take(&mut ebpf, STATS_MAP)?;
         let events = PacketEvents::new(load::take(&mut ebpf, EVENTS_MAP)?);

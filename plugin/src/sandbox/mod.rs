@@ -4,9 +4,9 @@
 //!
 //! | when | what | on |
 //! |---|---|---|
-//! | first, as whoever started it | whatever takes root: mounting bpffs where there is none | |
+//! | first, as whoever started it | whatever takes root, as mounting bpffs where there is none; loading | |
 //! | then: [`enter`] | capabilities, `no_new_privs`, limits, Landlock | the only thread, and so all |
-//! | then | the runtime, loading, adopting, the control socket | |
+//! | then | the runtime, adopting, the control socket | |
 //! | then: [`Sandbox::seal`] | seccomp | every thread |
 //! | before a word of Docker's is read | | |
 //!

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use aya::{TestRun as _, TestRunOptions, programs::SchedClassifier};
 use ebpf_netns::{Ifindex, Link, Rtnl};
 use ebpf_netns_plugin::{
-    kernel::{self, DEFAULT_DIRECTORY, InterfaceRules, Kernel, PacketEvents, Pins},
+    kernel::{self, DEFAULT_DIRECTORY, InterfaceRules, Kernel, PacketEvents, Pins, Programs},
     plan::Step,
 };
 use plugin_common::{
@@ -45,7 +45,7 @@ pub(crate) fn load(rights: Rights) -> Result<(Kernel, PacketEvents)> {
     set_capabilities(None, CapabilitySets { effective, ..before }).context("lay down rights")?;
     let loaded = Pins::open(Path::new(DEFAULT_DIRECTORY))
         .map_err(anyhow::Error::from)
-        .and_then(|pins| Ok(Kernel::load(pins)?));
+        .and_then(|pins| Ok(Kernel::new(Programs::load(&pins)?, pins)?));
     set_capabilities(None, before).context("take rights back")?;
     loaded
 }
