@@ -52,7 +52,16 @@ impl Configuration {
     ///
     /// When it cannot be written.
     pub fn policy(&self, name: &str, presets: &str) -> Result<()> {
-        put(&self.policy_file(name), &format!("policy = {presets:?}\n"))
+        self.policy_of(name, &format!("policy = {presets:?}\n"))
+    }
+
+    /// As [`Self::policy`], by all that its file says.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn policy_of(&self, name: &str, text: &str) -> Result<()> {
+        put(&self.policy_file(name), text)
     }
 
     /// The file itself, at the same path inside of the machine and outside.

@@ -23,6 +23,7 @@ pub mod chaos;
 pub mod command;
 mod configuration;
 mod daemon;
+pub mod dns;
 pub mod engine;
 #[cfg(feature = "confined")]
 pub mod fuzz;

@@ -4,20 +4,26 @@
 //! send once and print what came of it. One datagram is sent once, in as many fragments as it takes.
 //! `volley ADDRESS MILLISECONDS BYTES` sends datagrams for so long, each once the last one was echoed,
 //! and `flood …` without waiting; they print how many were sent, and how many were echoed.
-//! `send`, `deluge`, `count` and `beat` are the ends of the streams of [`ebpf_netns_tests::stream`].
+//! `scatter ADDRESS COUNT` sends a datagram from each of so many ports, and waits for none.
+//! `names OWN V4 V6` is a name server at an address, to which all names are one host's.
+//! `send`, `deluge`, `count`, `beat` and `talk` are the ends of the streams of
+//! [`ebpf_netns_tests::stream`].
 #![forbid(unsafe_code)]
 
 use std::{
     env,
     io::{self, ErrorKind, Read as _, Write as _},
-    net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::Path,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
-use ebpf_netns_tests::stream::{self, Kind};
+use ebpf_netns_tests::{
+    dns,
+    stream::{self, Kind},
+};
 
 /// What is sent, over and over until it is as long as asked for.
 const MESSAGE: &[u8] = b"ebpf-netns probe";
@@ -42,6 +48,12 @@ fn main() -> Result<()> {
             let period = Duration::from_micros(period.parse()?);
             stream::beat(to.parse()?, period, Path::new(told))
         }
+        ["talk", to, period, told] => {
+            let period = Duration::from_micros(period.parse()?);
+            stream::talk(to.parse()?, period, Path::new(told))
+        }
+        ["scatter", to, count] => scatter(to.parse()?, count.parse()?),
+        ["names", own, v4, v6] => names(own.parse()?, v4.parse()?, v6.parse()?),
         [kind, to, patience, bytes] => {
             let to = to.parse().context("parse the address")?;
             let patience = Duration::from_millis(patience.parse().context("parse the patience")?);
@@ -61,8 +73,8 @@ fn main() -> Result<()> {
         }
         _ => bail!(
             "usage: serve PORT | tcp ADDRESS MILLISECONDS BYTES | udp … | volley … | flood … | \
-             send ID MICROSECONDS | deluge ID KIND FILE | count FILE | beat ADDRESS MICROSECONDS \
-             FILE"
+             scatter ADDRESS COUNT | names OWN V4 V6 | send ID MICROSECONDS | deluge ID KIND FILE | \
+             count FILE | beat ADDRESS MICROSECONDS FILE | talk ADDRESS MICROSECONDS FILE"
         ),
     }
 }
@@ -142,6 +154,37 @@ fn flood(to: SocketAddr, length: Duration, message: &[u8]) -> Result<()> {
         sent += u64::from(socket.send(message).is_ok());
     }
     say(&format!("{sent} 0"))
+}
+
+/// The first port that [`scatter`] sends from.
+const FIRST_PORT: u16 = 10_000;
+
+/// Sends one datagram from each of so many ports.
+fn scatter(to: SocketAddr, count: u16) -> Result<()> {
+    let any: IpAddr =
+        if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let mut sent = 0;
+    for port in (FIRST_PORT..=u16::MAX).take(count.into()) {
+        // Somebody else may have the port.
+        let Ok(socket) = UdpSocket::bind((any, port)) else { continue };
+        sent += u64::from(socket.send_to(MESSAGE, to).is_ok());
+    }
+    say(&format!("{sent} 0"))
+}
+
+/// Answers questions for addresses until killed: every name has these two.
+fn names(own: IpAddr, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<()> {
+    let socket = UdpSocket::bind((own, 53)).context("listen on UDP")?;
+    say("listening")?;
+    let mut buffer = [0; 512];
+    loop {
+        let (length, from) = socket.recv_from(&mut buffer).context("receive")?;
+        if let Some(answer) =
+            buffer.get(..length).and_then(|question| dns::answer(question, v4, v6))
+        {
+            drop(socket.send_to(&answer, from));
+        }
+    }
 }
 
 fn udp_socket(to: SocketAddr, patience: Duration) -> io::Result<UdpSocket> {

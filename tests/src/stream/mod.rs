@@ -9,10 +9,12 @@ mod beat;
 mod count;
 mod frame;
 mod send;
+mod talk;
 
 pub use self::{
     beat::beat,
     count::{Stream, Tally, count, read_table},
     frame::{Frame, Kind},
     send::{flood, send},
+    talk::talk,
 };

@@ -219,6 +219,16 @@ impl<'a> Vantage<'a> {
         self.many("flood", to, length)
     }
 
+    /// Sends a datagram from each of so many ports, and waits for none.
+    ///
+    /// # Errors
+    ///
+    /// When the probe program cannot run.
+    pub fn scatter(&self, to: SocketAddr, ports: u16) -> Result<Volley> {
+        let mut probe = self.command(&probe()?);
+        told(probe.args(["scatter", &to.to_string(), &ports.to_string()]))
+    }
+
     /// Starts servers that send back what they get, on one port of TCP and UDP, IPv4 and IPv6.
     ///
     /// # Errors
@@ -231,10 +241,7 @@ impl<'a> Vantage<'a> {
     fn many(&self, kind: &str, to: SocketAddr, length: Duration) -> Result<Volley> {
         let mut probe = self.command(&probe()?);
         let length = length.as_millis().to_string();
-        probe.args([kind, &to.to_string(), &length, &SMALL.to_string()]);
-        let said = command::stdout_of(&mut probe)?;
-        let (sent, echoed) = said.split_once(' ').context("the probe says SENT ECHOED")?;
-        Ok(Volley { sent: sent.parse()?, echoed: echoed.parse()? })
+        told(probe.args([kind, &to.to_string(), &length, &SMALL.to_string()]))
     }
 
     fn ask(&self, kind: &str, to: SocketAddr, bytes: usize) -> Result<Reply> {
@@ -249,6 +256,13 @@ impl<'a> Vantage<'a> {
             other => bail!("the probe said {other:?}"),
         }
     }
+}
+
+/// What a probe says that sent many.
+fn told(probe: &mut Command) -> Result<Volley> {
+    let said = command::stdout_of(probe)?;
+    let (sent, echoed) = said.split_once(' ').context("the probe says SENT ECHOED")?;
+    Ok(Volley { sent: sent.parse()?, echoed: echoed.parse()? })
 }
 
 fn probe() -> Result<String> {

@@ -6,6 +6,7 @@
 
 mod changes;
 mod coexistence;
+mod compose;
 mod config;
 mod config_reload;
 mod config_swap;
@@ -21,8 +22,10 @@ mod looks;
 mod lookup;
 mod modes;
 mod networks;
+mod outside;
 mod presets;
 mod privilege;
+mod published;
 mod quarantine;
 mod residue;
 mod rule_hits;
@@ -30,6 +33,7 @@ mod rules;
 mod runtime;
 mod scene;
 mod service;
+mod shop;
 mod starting;
 mod strict;
 mod unreliable;
