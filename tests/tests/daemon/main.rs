@@ -14,6 +14,7 @@ mod control;
 mod errors;
 mod escape;
 mod explain;
+mod flows;
 mod fragments;
 mod hooks;
 mod lifecycle;
