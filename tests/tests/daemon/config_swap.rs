@@ -74,7 +74,7 @@ fn no_frame_passes_while_policies_are_swapped() -> Result<()> {
 }
 
 /// Has a container send datagrams to its gateway, the host, as fast as it can.
-fn flood(scene: &Scene, name: &str) -> Result<Process> {
+pub(crate) fn flood(scene: &Scene, name: &str) -> Result<Process> {
     let inside = scene.engine().from_container(name)?;
     let route = stdout_of(inside.command("ip").args(["-4", "-j", "route", "show", "default"]))?;
     let route: Value = serde_json::from_str(&route)?;
@@ -85,7 +85,7 @@ fn flood(scene: &Scene, name: &str) -> Result<Process> {
 }
 
 /// Datagrams that reached the host, whether or not anybody listened for them.
-fn arrived(machine: &Machine) -> Result<u64> {
+pub(crate) fn arrived(machine: &Machine) -> Result<u64> {
     let text = machine.run("cat", ["/proc/net/snmp"])?;
     let mut rows = text.lines().filter_map(|line| line.strip_prefix("Udp: "));
     let (names, counts) = rows.next().zip(rows.next()).context("two lines of UDP")?;
@@ -95,7 +95,7 @@ fn arrived(machine: &Machine) -> Result<u64> {
 }
 
 /// What the programs on the container's interface dropped.
-fn dropped(daemon: &Daemon<'_>) -> Result<u64> {
+pub(crate) fn dropped(daemon: &Daemon<'_>) -> Result<u64> {
     let web = container(daemon, "web")?;
     let hooks = web.interfaces.iter().flat_map(|interface| &interface.hooks);
     Ok(hooks.map(|hook| hook.traffic.dropped_packets()).sum())
