@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! /sys/fs/bpf/ebpf-netns/       0700; locked by the daemon that runs
-//!     v2/                       the layout of the maps (plugin_common::abi)
+//!     v3/                       the layout of the maps (plugin_common::abi)
 //!         maps/POLICY …
 //!         programs/ebpf_netns_xdp …
 //!         links/17-egress-tcx   ifindex, hook, attachment
