@@ -47,7 +47,7 @@ pub const MAX_LEAVES: usize = 262_144;
 /// Entries of [`HITS_MAP`].
 pub const MAX_HITS: usize = 65_536;
 /// Entries of [`FLOWS_MAP`].
-pub const MAX_BUCKETS: usize = 65_536;
+pub const MAX_BUCKETS: usize = 131_072;
 /// Entries of [`LANES_MAP`], a power of two.
 pub const MAX_LANES: usize = 65_536;
 /// Entries of [`PASSES_MAP`]: one for each table of connections there can be.

@@ -4,7 +4,7 @@
 //! is decided here, that would decide alike.
 
 use super::flow::{self, FlowState, Said, Tuple};
-use super::{Decision, NO_RULE, by_rules};
+use super::{Decision, NO_RULE, by_rules, can_be_kept};
 use crate::abi::Endpoint;
 use crate::packet::{ethertype, protocol};
 use crate::rules::{self, Question, Ruling};
@@ -233,11 +233,15 @@ pub fn judge<K: Known, const SENT: bool>(
             if decision.log || decision.audited != NO_RULE {
                 return None;
             }
-            let state = FlowState::begin(SENT, epoch, plain.said, known.now());
-            if decision.reason.passes() && !known.keep(fingerprint, state) {
-                return Some(Decision { reason: Reason::FlowTableFull, ..decision });
+            if !decision.reason.passes() || !can_be_kept(&decision, plain.said) {
+                return Some(decision);
             }
-            Some(decision)
+            let state = FlowState::begin(SENT, epoch, plain.said, known.now());
+            if known.keep(fingerprint, state) {
+                Some(decision)
+            } else {
+                Some(Decision { reason: Reason::FlowTableFull, ..decision })
+            }
         }
     }
 }

@@ -133,6 +133,9 @@ pub fn judge<C: Context>(
             if quoted || !decision.reason.passes() || !is_tracked(packet) {
                 return decision;
             }
+            if !can_be_kept(&decision, said) {
+                return decision;
+            }
             let state = FlowState::begin(from_container, epoch, said, context.now());
             if !context.keep(fingerprint, state) {
                 return Decision { reason: Reason::FlowTableFull, ..decision };
@@ -140,6 +143,16 @@ pub fn judge<C: Context>(
             with_fragments(context, packet, epoch, from_container, decision)
         }
     }
+}
+
+/// Whether a connection is kept that begins with this packet, as far as it is known to.
+///
+/// Of one of TCP that began before it was watched nobody can tell who did. A rule that allows it
+/// says that it may be the sender; that there are no rules for what the sender begins says nothing,
+/// and must not let through what the other side's rules forbid.
+#[inline(always)]
+fn can_be_kept(decision: &Decision, said: Said) -> bool {
+    decision.rule != NO_RULE || said.protocol != protocol::TCP || said.begins()
 }
 
 /// The other fragments of an allowed datagram pass with its first one.
@@ -227,10 +240,15 @@ pub fn question(packet: &Packet, egress: bool, from_container: bool) -> Question
 }
 
 /// The bucket of a connection.
+///
+/// A fingerprint grows by the same with each port: what is not mixed again would fill some buckets
+/// with the connections to one peer, and leave others empty.
 #[inline(always)]
 #[must_use]
 pub fn bucket(image: &RuleImage, fingerprint: u64) -> u32 {
-    image.flows + ((fingerprint & 0xffff_ffff) as u32 & image.flows_mask)
+    const ODD: u64 = 0xff51_afd7_ed55_8ccd;
+    let mixed = (fingerprint ^ fingerprint >> 33).wrapping_mul(ODD);
+    image.flows + ((mixed >> 40 ^ mixed >> 20) as u32 & image.flows_mask)
 }
 
 /// What a rule calls a service: the protocol, with the port of who is asked, or the type.

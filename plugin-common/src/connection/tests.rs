@@ -455,6 +455,53 @@ fn a_state_keeps_its_parts_apart() {
 }
 
 #[test]
+fn nobody_is_let_in_by_packets_of_which_no_rule_says_that_he_may_send_them() {
+    let segment = |from: bool, flags: u8| {
+        let (source, destination) = if from { (OWN, PEER) } else { (PEER, OWN) };
+        let ports = if from { [156, 65, 1, 187] } else { [1, 187, 156, 65] };
+        let rest = [0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 9, 9, 0, 0, 0, 0];
+        let payload = [&ports[..], &rest].concat();
+        Ipv4 { source, destination, ..Ipv4::new(protocol::TCP) }.frame(&payload)
+    };
+    // Nothing may leave, and nothing is said of what comes in.
+    let mut interface = Interface::new(false, true);
+    interface.image.ingress = RuleTable::default();
+    interface.check("from before the rules", &segment(IN, ACK), IN, Reason::Passed);
+    interface.check("it is no answer", &segment(OUT, ACK), OUT, Reason::Denied);
+    assert_eq!(interface.kept(), 0);
+    interface.check("a new one", &segment(IN, SYN), IN, Reason::Passed);
+    interface.check("its answer", &segment(OUT, SYN | ACK), OUT, Reason::Passed);
+    // A rule says that it may be sent.
+    let interface = Interface::new(false, true);
+    interface.check("from before the rules", &segment(IN, ACK), IN, Reason::Passed);
+    interface.check("its answer", &segment(OUT, ACK), OUT, Reason::Passed);
+}
+
+#[test]
+fn connections_to_one_peer_are_spread_over_the_table() {
+    let image = RuleImage { flows_mask: 1023, ..RuleImage::default() };
+    let mut random = Mutator::new(5);
+    for round in 0..100 {
+        let secret = FlowSecret([(); 24].map(|()| random.number()));
+        let mut filled = [0_u32; 1024];
+        for port in 30_000..31_000 {
+            let tuple = Tuple {
+                ip_version: 4,
+                protocol: protocol::TCP,
+                local: [1, 0, 0, 0],
+                remote: [2, 0, 0, 0],
+                ports: port << 16 | 443,
+                extra: 0,
+            };
+            filled[super::bucket(&image, tuple.fingerprint(&secret)) as usize] += 1;
+        }
+        // At random, one in a million buckets has nine.
+        let most = filled.into_iter().max();
+        assert!(most <= Some(8), "round {round}: {most:?} in one bucket");
+    }
+}
+
+#[test]
 fn fingerprints_differ_where_anything_does() {
     let base = Tuple {
         ip_version: 4,

@@ -34,6 +34,11 @@ impl Pool {
         Some(Run { first, length })
     }
 
+    /// How many entries are free.
+    pub(super) fn left(&self) -> u32 {
+        self.0.values().sum()
+    }
+
     /// Takes this very run, or what of it is free.
     pub(super) fn reserve(&mut self, run: Run) {
         let end = run.first.saturating_add(run.length);

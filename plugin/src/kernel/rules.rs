@@ -25,8 +25,11 @@ use crate::plan::Hook;
 
 /// For how long nothing is used again that a program might still look at.
 const GRACE: Duration = Duration::from_secs(10);
-/// Buckets of an interface's table of connections, and the fewest where there is no room for more.
+/// Buckets of an interface's table of connections.
 const BUCKETS: u32 = 1024;
+/// For how many more of its size there has to be room: where there is not, it has half as many.
+const MORE: u32 = 64;
+/// The fewest.
 const FEWEST_BUCKETS: u32 = 1 << TABLE_SHIFT;
 
 /// The rules of one interface.
@@ -223,6 +226,9 @@ impl RuleStore {
             return Ok(*table);
         }
         let mut length = BUCKETS;
+        while length > FEWEST_BUCKETS && length * MORE > self.free.flows.left() {
+            length /= 2;
+        }
         let buckets = loop {
             match self.free.flows.take(length) {
                 Some(buckets) => break buckets,
