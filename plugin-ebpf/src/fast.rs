@@ -2,13 +2,12 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::programs::TcContext;
-use plugin_common::abi::Observer;
-use plugin_common::abi::RuleImage;
-use plugin_common::connection::fast::{self, Head, Known, Linear, Plain};
+use plugin_common::abi::{FlowSecret, Observer, RuleImage};
+use plugin_common::connection::fast::{self, Head, Known, Linear};
 use plugin_common::connection::flow::{self, FlowState, Said};
 use plugin_common::connection::{self, NO_RULE};
 use plugin_common::packet::Frame as _;
-use plugin_common::rules::Ruling;
+use plugin_common::rules::{Question, Ruling};
 
 use crate::clock::{Clock, ticks};
 use crate::judge::{self, TC_DROP, TC_NEXT};
@@ -36,11 +35,11 @@ fn judge<C: Clock, const SENT: bool>(ctx: &TcContext) -> Option<i32> {
     if image.ifindex != ifindex {
         return None;
     }
+    // Before there is much in registers, which a call has put into memory.
+    let now = ticks(C::now());
     let length = frame.wire_len();
-    let plain = fast::read::<_, SENT>(&InPlace(ctx), length, &image.endpoint)?;
-    let fingerprint = plain.tuple.fingerprint(maps::secret()?);
-    let table = Short { number, image, plain: &plain, sent: SENT, now: ticks(C::now()) };
-    let decision = fast::judge::<_, SENT>(&table, &plain, fingerprint, image.epoch)?;
+    let known = InMaps::<SENT> { number, image, now };
+    let decision = fast::judge::<_, _, SENT>(&InPlace(ctx), length, image, &known)?;
     let segments = frame.segments();
     if decision.rule != NO_RULE {
         maps::hit(decision.rule, segments, length);
@@ -55,15 +54,18 @@ fn judge<C: Clock, const SENT: bool>(ctx: &TcContext) -> Option<i32> {
 }
 
 /// What is in maps.
-struct Short<'a> {
+struct InMaps<'a, const SENT: bool> {
     number: u32,
     image: &'a RuleImage,
-    plain: &'a Plain,
-    sent: bool,
     now: u32,
 }
 
-impl Known for Short<'_> {
+impl<const SENT: bool> Known for InMaps<'_, SENT> {
+    #[inline(always)]
+    fn secret(&self) -> Option<&FlowSecret> {
+        maps::secret()
+    }
+
     #[inline(always)]
     fn touch(
         &self,
@@ -72,7 +74,7 @@ impl Known for Short<'_> {
         noted: impl Fn(FlowState) -> bool,
     ) -> Option<FlowState> {
         let bucket = maps::bucket(connection::bucket(self.image, fingerprint))?;
-        flow::touch(&bucket, fingerprint, self.sent, said, self.now, noted)
+        flow::touch(&bucket, fingerprint, SENT, said, self.now, noted)
     }
 
     #[inline(always)]
@@ -81,8 +83,8 @@ impl Known for Short<'_> {
     }
 
     #[inline(always)]
-    fn ruling(&self) -> Ruling {
-        rules::ask(self.number, self.sent, &self.plain.question())
+    fn ruling(&self, question: &Question) -> Ruling {
+        rules::ask(self.number, SENT, question)
     }
 
     #[inline(always)]

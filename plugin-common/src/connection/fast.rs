@@ -5,7 +5,7 @@
 
 use super::flow::{self, FlowState, Said, Tuple};
 use super::{Decision, NO_RULE, by_rules, can_be_kept};
-use crate::abi::Endpoint;
+use crate::abi::{Endpoint, FlowSecret, RuleImage};
 use crate::packet::{ethertype, protocol};
 use crate::rules::{self, Question, Ruling};
 use crate::verdict::Reason;
@@ -32,31 +32,42 @@ pub trait Head {
 
 /// A packet as nearly all are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plain {
+struct Plain {
     /// What its connection is told by.
-    pub tuple: Tuple,
+    tuple: Tuple,
     /// What it says of it.
-    pub said: Said,
+    said: Said,
     /// The port of whom it is sent to.
-    pub port: u16,
+    port: u16,
 }
 
-/// Reads a packet that the container has sent, or is sent; `None` if it is none of these.
+/// Decides over a packet that the container has sent, or is sent; `None` where that takes the long
+/// way, for which nothing has been changed.
+///
+/// From the version of IP on, each has a way of its own to the end: where they met again, all that is
+/// known of either would be put into memory.
 #[inline(always)]
-pub fn read<L: Linear, const SENT: bool>(
+pub fn judge<L: Linear, K: Known, const SENT: bool>(
     frame: &L,
     length: u32,
-    endpoint: &Endpoint,
-) -> Option<Plain> {
+    image: &RuleImage,
+    known: &K,
+) -> Option<Decision> {
     const V4: u16 = ethertype::IPV4.to_be();
     const V6: u16 = ethertype::IPV6.to_be();
     let head = frame.head::<34>()?;
-    if SENT && !is_own_mac(&head, endpoint) {
+    if SENT && !is_own_mac(&head, &image.endpoint) {
         return None;
     }
     match head.half::<12>() {
-        V4 => read_v4::<L, SENT>(frame, &head, length, endpoint),
-        V6 => read_v6::<L, SENT>(frame, length, endpoint),
+        V4 => {
+            let plain = read_v4::<L, SENT>(frame, &head, length, &image.endpoint)?;
+            decide::<K, SENT>(known, &plain, image.epoch)
+        }
+        V6 => {
+            let plain = read_v6::<L, SENT>(frame, length, &image.endpoint)?;
+            decide::<K, SENT>(known, &plain, image.epoch)
+        }
         _ => None,
     }
 }
@@ -185,8 +196,7 @@ impl Plain {
 impl Plain {
     /// What the rules are asked about it.
     #[inline(always)]
-    #[must_use]
-    pub fn question(&self) -> Question {
+    fn question(&self) -> Question {
         let Tuple { ip_version, protocol, remote, .. } = self.tuple;
         let service = rules::service(ip_version, protocol, self.port);
         Question { remote, service, ip_version: ip_version.into() }
@@ -195,6 +205,9 @@ impl Plain {
 
 /// What is known beside the packet.
 pub trait Known {
+    /// What fingerprints are made with.
+    fn secret(&self) -> Option<&FlowSecret>;
+
     /// How a connection stood before this packet, which is noted if it is to be.
     fn touch(
         &self,
@@ -206,30 +219,24 @@ pub trait Known {
     /// Keeps a connection; false where there is no room.
     fn keep(&self, fingerprint: u64, state: FlowState) -> bool;
 
-    /// What the rules make of the packet if it begins a connection.
-    fn ruling(&self) -> Ruling;
+    /// What the rules for what the sender begins say.
+    fn ruling(&self, question: &Question) -> Ruling;
 
     /// The time, in units of [`flow::TICK_SHIFT`].
     fn now(&self) -> u32;
 }
 
-/// Decides over such a packet; `None` where that takes the long way, for which nothing has been
-/// changed.
 #[inline(always)]
-pub fn judge<K: Known, const SENT: bool>(
-    known: &K,
-    plain: &Plain,
-    fingerprint: u64,
-    epoch: u32,
-) -> Option<Decision> {
+fn decide<K: Known, const SENT: bool>(known: &K, plain: &Plain, epoch: u32) -> Option<Decision> {
     let epoch = epoch & flow::EPOCH;
+    let fingerprint = plain.tuple.fingerprint(known.secret()?);
     let gives_way = |before: FlowState| before.gives_way(plain.said);
     let noted = |before: FlowState| before.epoch() == epoch && !gives_way(before);
     match known.touch(fingerprint, plain.said, noted) {
         Some(before) if noted(before) => Some(Decision::of(Reason::Passed)),
         Some(before) if !gives_way(before) => None,
         _ => {
-            let decision = by_rules(known.ruling());
+            let decision = by_rules(known.ruling(&plain.question()));
             if decision.log || decision.audited != NO_RULE {
                 return None;
             }
