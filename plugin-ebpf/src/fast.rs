@@ -2,8 +2,8 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::programs::TcContext;
-use plugin_common::abi::{FlowSecret, Observer, RuleImage};
-use plugin_common::connection::fast::{self, Head, Known, Linear};
+use plugin_common::abi::{Observer, RuleImage};
+use plugin_common::connection::fast::{self, Known};
 use plugin_common::connection::flow::{self, FlowState, Said};
 use plugin_common::connection::{self, NO_RULE};
 use plugin_common::packet::Frame as _;
@@ -12,7 +12,7 @@ use plugin_common::rules::{Question, Ruling};
 use crate::clock::{Clock, ticks};
 use crate::judge::{self, TC_DROP, TC_NEXT};
 use crate::maps;
-use crate::packet::TcFrame;
+use crate::packet::{InPlace, TcFrame};
 use crate::rules;
 
 /// What nothing has been decided over: that takes the long way.
@@ -37,9 +37,10 @@ fn judge<C: Clock, const SENT: bool>(ctx: &TcContext) -> Option<i32> {
     }
     // Before there is much in registers, which a call has put into memory.
     let now = ticks(C::now());
+    let secret = maps::secret()?;
     let length = frame.wire_len();
     let known = InMaps::<SENT> { number, image, now };
-    let decision = fast::judge::<_, _, SENT>(&InPlace(ctx), length, image, &known)?;
+    let decision = fast::judge::<_, _, SENT>(&InPlace(ctx), length, (image, secret), &known)?;
     let segments = frame.segments();
     if decision.rule != NO_RULE {
         maps::hit(decision.rule, segments, length);
@@ -61,11 +62,6 @@ struct InMaps<'a, const SENT: bool> {
 }
 
 impl<const SENT: bool> Known for InMaps<'_, SENT> {
-    #[inline(always)]
-    fn secret(&self) -> Option<&FlowSecret> {
-        maps::secret()
-    }
-
     #[inline(always)]
     fn touch(
         &self,
@@ -90,74 +86,5 @@ impl<const SENT: bool> Known for InMaps<'_, SENT> {
     #[inline(always)]
     fn now(&self) -> u32 {
         self.now
-    }
-}
-
-/// The part of a frame that lies in one piece, which most often all headers do.
-struct InPlace<'a>(&'a TcContext);
-
-/// The beginning of a frame.
-struct Beginning(usize);
-
-impl Linear for InPlace<'_> {
-    type Head = Beginning;
-
-    #[inline(always)]
-    fn head<const N: usize>(&self) -> Option<Beginning> {
-        let start = self.0.data();
-        if start + N > self.0.data_end() { None } else { Some(Beginning(start)) }
-    }
-}
-
-/// Reads a number in place, at whatever place it stands: where the compiler knows that it need not be
-/// aligned, it takes it together out of bytes.
-macro_rules! read {
-    ($bits:literal, $start:expr, $at:expr) => {{
-        let number: u64;
-        // SAFETY: the place lies within what was looked at before this was made.
-        unsafe {
-            core::arch::asm!(
-                concat!("{number} = *(u", $bits, " *)({start} + {at})"),
-                number = out(reg) number,
-                start = in(reg) $start,
-                at = const $at,
-                options(pure, readonly, nostack),
-            );
-        }
-        number
-    }};
-}
-
-#[cfg(target_arch = "bpf")]
-#[expect(clippy::cast_possible_truncation, reason = "no more is read")]
-impl Head for Beginning {
-    #[inline(always)]
-    fn byte<const AT: usize>(&self) -> u8 {
-        read!("8", self.0, AT) as u8
-    }
-
-    #[inline(always)]
-    fn half<const AT: usize>(&self) -> u16 {
-        read!("16", self.0, AT) as u16
-    }
-
-    #[inline(always)]
-    fn word<const AT: usize>(&self) -> u32 {
-        read!("32", self.0, AT) as u32
-    }
-}
-
-#[cfg(not(target_arch = "bpf"))]
-impl Head for Beginning {
-    fn byte<const AT: usize>(&self) -> u8 {
-        0
-    }
-
-    fn half<const AT: usize>(&self) -> u16 {
-        0
-    }
-
-    fn word<const AT: usize>(&self) -> u32 {
-        0
     }
 }

@@ -5,6 +5,7 @@ use core::{hint::black_box, mem::MaybeUninit};
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::programs::{TcContext, XdpContext};
+use plugin_common::connection::fast::{Head, Linear};
 use plugin_common::packet::Frame;
 
 use crate::verifier::forget;
@@ -213,4 +214,75 @@ impl Frame for TcFrame<'_> {
 // Declared by `object`.
 unsafe extern "C" {
     safe fn ebpf_netns_options(word: u32, walk: u32) -> u32;
+}
+
+/// The part of a frame at TC that lies in one piece, as all headers do most often.
+pub struct InPlace<'a>(pub &'a TcContext);
+
+/// The beginning of a frame.
+pub struct Beginning(usize);
+
+impl Linear for InPlace<'_> {
+    type Head = Beginning;
+
+    #[inline(always)]
+    fn head<const N: usize>(&self) -> Option<Beginning> {
+        let start = self.0.data();
+        if start + N > self.0.data_end() { None } else { Some(Beginning(start)) }
+    }
+}
+
+/// Reads a number in place, at whatever place it stands: where the compiler knows that it need not be
+/// aligned, it takes it together out of bytes.
+macro_rules! read {
+    ($bits:literal $name:literal, $start:expr, $at:expr) => {{
+        let number: u64;
+        // SAFETY: the place lies within what was looked at before this was made.
+        unsafe {
+            core::arch::asm!(
+                concat!("{number} = *(", $name, " *)({start} + {at})"),
+                number = out(reg) number,
+                start = in(reg) $start,
+                at = const $at,
+                options(pure, readonly, nostack),
+            );
+        }
+        // SAFETY: so many bits were read, and the kernel's machine sets the others to zero.
+        unsafe { core::hint::assert_unchecked(number < 1 << $bits) };
+        number
+    }};
+}
+
+#[cfg(target_arch = "bpf")]
+#[expect(clippy::cast_possible_truncation, reason = "no more is read")]
+impl Head for Beginning {
+    #[inline(always)]
+    fn byte<const AT: usize>(&self) -> u8 {
+        read!(8 "u8", self.0, AT) as u8
+    }
+
+    #[inline(always)]
+    fn half<const AT: usize>(&self) -> u16 {
+        read!(16 "u16", self.0, AT) as u16
+    }
+
+    #[inline(always)]
+    fn word<const AT: usize>(&self) -> u32 {
+        read!(32 "u32", self.0, AT) as u32
+    }
+}
+
+#[cfg(not(target_arch = "bpf"))]
+impl Head for Beginning {
+    fn byte<const AT: usize>(&self) -> u8 {
+        0
+    }
+
+    fn half<const AT: usize>(&self) -> u16 {
+        0
+    }
+
+    fn word<const AT: usize>(&self) -> u32 {
+        0
+    }
 }

@@ -23,9 +23,9 @@ pub(crate) enum Bench {
         /// Just see that it works, in seconds: no figures to rely on.
         #[arg(long)]
         quick: bool,
-        /// Load the programs with `CAP_PERFMON` too, of which the verifier makes other code.
+        /// Load the programs of `verdict` without `CAP_PERFMON`, of which the verifier makes other code.
         #[arg(long)]
-        perfmon: bool,
+        least: bool,
         /// Put what was found into this document, and plots beside it.
         #[arg(long, value_name = "FILE")]
         write: Option<PathBuf>,
@@ -77,10 +77,10 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         Bench::Attach { veths } => ("attach", veths.iter().map(u32::to_string).collect()),
         Bench::Run { rounds } => ("run_latency", vec![rounds.to_string()]),
         Bench::Gate => ("gate", Vec::new()),
-        Bench::Datapath { sections, quick, perfmon, write } => {
+        Bench::Datapath { sections, quick, least, write } => {
             let mut arguments: Vec<_> = sections.iter().map(|it| it.name().to_owned()).collect();
             arguments.extend(quick.then(|| "--quick".to_owned()));
-            arguments.extend(perfmon.then(|| "--perfmon".to_owned()));
+            arguments.extend(least.then(|| "--least".to_owned()));
             if let Some(document) = write {
                 let document = std::path::absolute(document)?;
                 arguments.extend(["--write".to_owned(), document.display().to_string()]);

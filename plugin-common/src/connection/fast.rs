@@ -50,7 +50,7 @@ struct Plain {
 pub fn judge<L: Linear, K: Known, const SENT: bool>(
     frame: &L,
     length: u32,
-    image: &RuleImage,
+    (image, secret): (&RuleImage, &FlowSecret),
     known: &K,
 ) -> Option<Decision> {
     const V4: u16 = ethertype::IPV4.to_be();
@@ -62,11 +62,11 @@ pub fn judge<L: Linear, K: Known, const SENT: bool>(
     match head.half::<12>() {
         V4 => {
             let plain = read_v4::<L, SENT>(frame, &head, length, &image.endpoint)?;
-            decide::<K, SENT>(known, &plain, image.epoch)
+            decide::<K, SENT>(known, &plain, (plain.tuple.fingerprint(secret), image.epoch))
         }
         V6 => {
             let plain = read_v6::<L, SENT>(frame, length, &image.endpoint)?;
-            decide::<K, SENT>(known, &plain, image.epoch)
+            decide::<K, SENT>(known, &plain, (plain.tuple.fingerprint(secret), image.epoch))
         }
         _ => None,
     }
@@ -205,9 +205,6 @@ impl Plain {
 
 /// What is known beside the packet.
 pub trait Known {
-    /// What fingerprints are made with.
-    fn secret(&self) -> Option<&FlowSecret>;
-
     /// How a connection stood before this packet, which is noted if it is to be.
     fn touch(
         &self,
@@ -227,9 +224,12 @@ pub trait Known {
 }
 
 #[inline(always)]
-fn decide<K: Known, const SENT: bool>(known: &K, plain: &Plain, epoch: u32) -> Option<Decision> {
+fn decide<K: Known, const SENT: bool>(
+    known: &K,
+    plain: &Plain,
+    (fingerprint, epoch): (u64, u32),
+) -> Option<Decision> {
     let epoch = epoch & flow::EPOCH;
-    let fingerprint = plain.tuple.fingerprint(known.secret()?);
     let gives_way = |before: FlowState| before.gives_way(plain.said);
     let noted = |before: FlowState| before.epoch() == epoch && !gives_way(before);
     match known.touch(fingerprint, plain.said, noted) {

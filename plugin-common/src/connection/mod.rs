@@ -248,7 +248,8 @@ pub fn question(packet: &Packet, egress: bool, from_container: bool) -> Question
 pub fn bucket(image: &RuleImage, fingerprint: u64) -> u32 {
     const ODD: u64 = 0xff51_afd7_ed55_8ccd;
     let mixed = (fingerprint ^ fingerprint >> 33).wrapping_mul(ODD);
-    image.flows + ((mixed >> 40 ^ mixed >> 20) as u32 & image.flows_mask)
+    let low = (mixed >> 40 ^ mixed >> 20) & 0xffff_ffff;
+    image.flows + (low as u32 & image.flows_mask)
 }
 
 /// What a rule calls a service: the protocol, with the port of who is asked, or the type.

@@ -479,6 +479,7 @@ fn nobody_is_let_in_by_packets_of_which_no_rule_says_that_he_may_send_them() {
 
 #[test]
 fn connections_to_one_peer_are_spread_over_the_table() {
+    const HTTPS: u32 = 0x1bb;
     let image = RuleImage { flows_mask: 1023, ..RuleImage::default() };
     let mut random = Mutator::new(5);
     for round in 0..100 {
@@ -490,7 +491,7 @@ fn connections_to_one_peer_are_spread_over_the_table() {
                 protocol: protocol::TCP,
                 local: [1, 0, 0, 0],
                 remote: [2, 0, 0, 0],
-                ports: port << 16 | 443,
+                ports: port << 16 | HTTPS,
                 extra: 0,
             };
             filled[super::bucket(&image, tuple.fingerprint(&secret)) as usize] += 1;

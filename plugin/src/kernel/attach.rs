@@ -119,7 +119,7 @@ impl Kernel {
         })
     }
 
-    /// As [`Self::attach`], but for what takes the kernel long, which is begun: whether it was. What
+    /// Attaches too, but for what takes the kernel long, which is begun: whether it was. What
     /// became of it is to be [taken](Self::take) in.
     ///
     /// # Errors

@@ -67,7 +67,7 @@ fn seconds(extent: Extent) -> &'static str {
 /// One round, inside.
 pub(crate) fn round(extent: Extent) -> Result<Round> {
     topology::build()?;
-    let (mut kernel, _events) = loaded::load(Rights::Daemon)?;
+    let (mut kernel, _events) = loaded::load(Rights::Usual)?;
     let mut round = Round::default();
     let family = Family { v6: false, protocol: protocol::TCP };
     let (network, prefix) = topology::NETWORK;

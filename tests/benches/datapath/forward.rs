@@ -184,7 +184,7 @@ pub(crate) fn round(extent: Extent, drop: bool) -> Result<Round> {
     });
     topology::build()?;
     let _sink = if drop { Some(traffic::Receiver::start(&["sink"])?) } else { None };
-    let (mut kernel, _events) = loaded::load(Rights::Daemon)?;
+    let (mut kernel, _events) = loaded::load(Rights::Usual)?;
     let measure = |expected| measure(drop, expected, time);
     measure(Expected::Arrives)?;
     let mut round = Round::default();

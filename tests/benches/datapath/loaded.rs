@@ -27,10 +27,11 @@ const LOOPBACK: u32 = 1;
 /// With which rights programs are loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rights {
-    /// The daemon's.
-    Daemon,
-    /// With `CAP_PERFMON` too: the verifier adds no barriers against speculation then.
-    Perfmon,
+    /// Those that the daemon has where root or its unit starts it.
+    Usual,
+    /// The least that the daemon loads with: without `CAP_PERFMON` the verifier adds barriers against
+    /// speculation.
+    Least,
 }
 
 /// Loads the daemon's programs, into a BPF file system that must be this process's own.
@@ -38,7 +39,7 @@ pub(crate) fn load(rights: Rights) -> Result<(Kernel, PacketEvents)> {
     kernel::probe();
     let before = capabilities(None)?;
     let mut effective = CapabilitySet::BPF | CapabilitySet::NET_ADMIN;
-    if rights == Rights::Perfmon {
+    if rights == Rights::Usual {
         effective |= CapabilitySet::PERFMON;
     }
     // `CAP_SYS_ADMIN` would stand for all of them.

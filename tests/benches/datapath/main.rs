@@ -58,8 +58,8 @@ impl Extent {
 struct Asked {
     sections: Vec<String>,
     extent: Extent,
-    /// Whether programs are loaded with `CAP_PERFMON` too.
-    perfmon: bool,
+    /// Whether programs are loaded with as few rights as the daemon can load them with.
+    least: bool,
     /// The document to put what was found into.
     write: Option<PathBuf>,
 }
@@ -72,7 +72,7 @@ fn main() -> Result<()> {
     // The first words are of processes that this program starts of itself.
     match words.as_slice() {
         ["verdict-inside", rights, extent] => {
-            let rights = if *rights == "perfmon" { Rights::Perfmon } else { Rights::Daemon };
+            let rights = if *rights == "least" { Rights::Least } else { Rights::Usual };
             tell(&verdict::measure(Extent::from_name(extent), rights)?)
         }
         ["round", "forward", extent] => tell(&forward::round(Extent::from_name(extent), false)?),
@@ -110,12 +110,12 @@ fn measure(asked: &Asked) -> Result<()> {
 impl Asked {
     fn parse(words: &[&str]) -> Result<Self> {
         let (mut sections, mut write) = (Vec::new(), None);
-        let (mut extent, mut perfmon) = (Extent::Full, false);
+        let (mut extent, mut least) = (Extent::Full, false);
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match *word {
                 "--quick" => extent = Extent::Quick,
-                "--perfmon" => perfmon = true,
+                "--least" => least = true,
                 "--write" => write = Some(words.next().context("--write takes a file")?.into()),
                 section if SECTIONS.contains(&section) => sections.push(section.to_owned()),
                 other => bail!("{other:?}: the sections are {}", SECTIONS.join(", ")),
@@ -124,7 +124,7 @@ impl Asked {
         if sections.is_empty() {
             sections = SECTIONS.map(str::to_owned).to_vec();
         }
-        Ok(Self { sections, extent, perfmon, write })
+        Ok(Self { sections, extent, least, write })
     }
 }
 
@@ -134,7 +134,7 @@ fn run(name: &str, asked: &Asked) -> Result<Section> {
     match name {
         "verdict" => {
             let mut command = apart()?;
-            let rights = if asked.perfmon { "perfmon" } else { "daemon" };
+            let rights = if asked.least { "least" } else { "usual" };
             command.args(["verdict-inside", rights, extent.name()]);
             let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
             ensure!(output.status.success(), "verdict: {}", output.status);

@@ -148,7 +148,7 @@ fn kib(bytes: u64) -> String {
 pub(crate) fn inside() -> Result<Found> {
     let links = Rtnl::open()?.links()?;
     let links: Vec<_> = links.into_iter().filter(|link| link.kind == LinkKind::Veth).collect();
-    let mut kernel = loaded::load(Rights::Daemon)?.0;
+    let mut kernel = loaded::load(Rights::Usual)?.0;
     let family = Family { v6: false, protocol: protocol::TCP };
     let mut random = Mutator::new(0x3e3);
     let before = state()?;

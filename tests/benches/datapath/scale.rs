@@ -99,7 +99,7 @@ pub(crate) fn inside(count: usize, extent: Extent) -> Result<Found> {
     let links = Rtnl::open()?.links()?;
     let links: Vec<_> = links.into_iter().filter(|link| link.kind == LinkKind::Veth).collect();
     ensure!(links.len() == count, "{} veths instead of {count}", links.len());
-    let mut loaded = Loaded::new(Rights::Daemon)?;
+    let mut loaded = Loaded::new(Rights::Usual)?;
     let mut random = Mutator::new(0x5ca1e);
     let family = Family { v6: false, protocol: protocol::TCP };
     let (mut compile, mut write) = (Vec::new(), Vec::new());
