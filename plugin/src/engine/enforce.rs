@@ -97,6 +97,7 @@ impl Engine {
         const DONE: Option<Reached> = Some(Reached::End { changed: false });
         let compiled = self.compile_rules(ifindex, wanted);
         let known = self.world.enforced.entry(ifindex).or_default();
+        known.let_go = false;
         let mut choice = choose(&wanted.demand, self.tc, &known.refusals);
         // Rules that cannot be had are the reason why nothing passes.
         if let Err(reason) = compiled.and_then(|()| self.name_rules(ifindex, &mut choice)) {
@@ -231,7 +232,12 @@ impl Engine {
         }
     }
 
-    fn step(&mut self, ifindex: Ifindex, step: Step, link: &Link) -> Result<(), Stopped> {
+    pub(super) fn step(
+        &mut self,
+        ifindex: Ifindex,
+        step: Step,
+        link: &Link,
+    ) -> Result<(), Stopped> {
         debug!(?step, "step");
         self.kernel.apply(step, link).map_err(|refusal| Stopped::of(step, refusal))?;
         self.account(ifindex, step);

@@ -53,7 +53,7 @@ impl Engine {
         }
     }
 
-    /// Releases an interface that is there: links first, one by one, with its policy standing.
+    /// Releases an interface that is there: one after the other, with its policy standing.
     pub(super) fn take_off(&mut self, ifindex: Ifindex, budget: Budget) {
         if self.is_under_way(ifindex) {
             self.backlog.insert(ifindex, None);
@@ -62,7 +62,7 @@ impl Engine {
         let Some(known) = self.world.enforced.get(&ifindex) else { return };
         let plan = steps(ifindex, &known.current, &Target::default(), &known.refusals);
         match plan.first() {
-            Some(step) if step.is_slow() => {
+            Some(step) if step.can_wait() => {
                 let going_on = budget == Budget::Quick || self.begin(ifindex, *step, None).is_ok();
                 if going_on {
                     self.backlog.insert(ifindex, None);

@@ -242,7 +242,7 @@ impl World {
     /// Whether a veth has to be closed until it is known whose it is.
     pub(super) fn is_newcomer(&self, link: &Link) -> bool {
         if link.kind != LinkKind::Veth
-            || self.enforced.contains_key(&link.index)
+            || self.enforced.get(&link.index).is_some_and(|known| !known.let_go)
             || self.newcomers.is_held(link.index)
         {
             return false;
@@ -524,6 +524,16 @@ mod tests {
             ..Snapshot::default()
         });
         assert!(!world.is_newcomer(&moved), "it was judged where it is");
+    }
+
+    #[test]
+    fn what_was_let_go_and_is_not_taken_off_yet_can_become_a_newcomer_again() {
+        let mut world = world(vec![container("a", POLICY, None)]);
+        world.newcomers.clear(&veth(10, None));
+        for let_go in [false, true] {
+            world.enforced.entry(index(10)).or_default().let_go = let_go;
+            assert_eq!(world.is_newcomer(&veth(10, Some(1))), let_go);
+        }
     }
 
     #[test]

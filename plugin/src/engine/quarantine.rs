@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use ebpf_netns::veth::VethPair;
 use ebpf_netns::{Ifindex, Link, Namespace, Nsid, text};
+use plugin_common::abi::InterfacePolicy;
 use tracing::{debug, error, info, warn};
 
 use super::Engine;
@@ -12,7 +13,7 @@ use super::claims::peer;
 use super::enforce::{ATTEMPTS, Budget, Stopped};
 use super::newcomers::{Held, Peer, Whose};
 use crate::error::chain;
-use crate::plan::{Outcome, quarantine};
+use crate::plan::{Outcome, Step, quarantine};
 use crate::records::{Owner, Progress, Record};
 
 /// Of how many veths the kernel is asked at a time where nothing waits for the answer.
@@ -65,6 +66,7 @@ impl Engine {
     pub(super) fn close(&mut self, link: &Link) {
         for _ in 0..ATTEMPTS {
             let known = self.world.enforced.entry(link.index).or_default();
+            known.let_go = false;
             let choice = quarantine(NEW.to_owned(), &known.refusals);
             if let Outcome::Open(reason) = &choice.outcome {
                 let interface = text::printable(&link.name);
@@ -155,8 +157,20 @@ impl Engine {
         let interface = text::printable(&link.name);
         debug!(%interface, reason, "let go");
         self.world.newcomers.clear_because(link, reason);
-        self.enforce(link.index, None);
+        self.open(link);
         self.admit(link.index);
+    }
+
+    /// Lets all of an interface's traffic pass, in one write to a map. Taking off what is attached has
+    /// to wait for a lock of the kernel's, which others may hold for long; nobody waits for that.
+    fn open(&mut self, link: &Link) {
+        let ifindex = link.index;
+        let policy = InterfacePolicy::default();
+        if self.step(ifindex, Step::SetPolicy { ifindex, policy }, link).is_err() {
+            return self.release(ifindex);
+        }
+        self.world.enforced.entry(ifindex).or_default().let_go = true;
+        self.enforce(ifindex, None);
     }
 
     /// Its container moved it away while no daemon ran, or before: it keeps its policy.

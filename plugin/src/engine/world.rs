@@ -97,6 +97,8 @@ pub(super) struct Enforced {
     pub rules: rules::Standing,
     /// Whether something was attached since it was last looked at.
     pub unverified: bool,
+    /// Whether it needs no policy: all passes, and what is attached is taken off when there is time.
+    pub let_go: bool,
 }
 
 /// What is demanded of one host-side veth.
