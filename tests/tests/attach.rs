@@ -324,7 +324,7 @@ fn f32_what_others_take_off_is_noticed() -> Result<()> {
         ensure!(audit(stage)?.policy, "the entry is gone");
         ensure!(stage.kernel.audit_pins()? == 0, "no map or program is missing");
         fs::remove_dir_all(Path::new(DEFAULT_DIRECTORY).join("v3"))?;
-        ensure!(stage.kernel.audit_pins()? == 12 && map.exists(), "nine maps, three programs");
+        ensure!(stage.kernel.audit_pins()? == 14 && map.exists(), "eleven maps, three programs");
         Ok(())
     })
 }
