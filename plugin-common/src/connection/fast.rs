@@ -240,7 +240,7 @@ fn decide<K: Known, const SENT: bool>(
             if decision.log || decision.audited != NO_RULE {
                 return None;
             }
-            if !decision.reason.passes() || !can_be_kept(&decision, plain.said) {
+            if !decision.reason.passes() || !can_be_kept(&decision, plain.said, plain.port) {
                 return Some(decision);
             }
             let state = FlowState::begin(SENT, epoch, plain.said, known.now());

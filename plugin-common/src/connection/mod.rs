@@ -133,7 +133,7 @@ pub fn judge<C: Context>(
             if quoted || !decision.reason.passes() || !is_tracked(packet) {
                 return decision;
             }
-            if !can_be_kept(&decision, said) {
+            if !can_be_kept(&decision, said, packet.destination_port) {
                 return decision;
             }
             let state = FlowState::begin(from_container, epoch, said, context.now());
@@ -148,11 +148,17 @@ pub fn judge<C: Context>(
 /// Whether a connection is kept that begins with this packet, as far as it is known to.
 ///
 /// Of one of TCP that began before it was watched nobody can tell who did. A rule that allows it
-/// says that it may be the sender; that there are no rules for what the sender begins says nothing,
-/// and must not let through what the other side's rules forbid.
+/// says that it may be the sender. Where there are no rules for what the sender begins, that must not
+/// let through what the other side's rules forbid: then it is the sender if the other side's port is
+/// none that is given to whoever begins
+/// ([`ip_local_port_range`](https://docs.kernel.org/networking/ip-sysctl.html)).
 #[inline(always)]
-fn can_be_kept(decision: &Decision, said: Said) -> bool {
-    decision.rule != NO_RULE || said.protocol != protocol::TCP || said.begins()
+fn can_be_kept(decision: &Decision, said: Said, port: u16) -> bool {
+    const FIRST_EPHEMERAL: u16 = 32_768;
+    decision.rule != NO_RULE
+        || said.protocol != protocol::TCP
+        || said.begins()
+        || port < FIRST_EPHEMERAL
 }
 
 /// The other fragments of an allowed datagram pass with its first one.

@@ -471,6 +471,17 @@ fn nobody_is_let_in_by_packets_of_which_no_rule_says_that_he_may_send_them() {
     assert_eq!(interface.kept(), 0);
     interface.check("a new one", &segment(IN, SYN), IN, Reason::Passed);
     interface.check("its answer", &segment(OUT, SYN | ACK), OUT, Reason::Passed);
+    // To a port of a server's.
+    let other = Interface { now: 2000, ..interface };
+    let segment_80 = |from: bool| {
+        let (source, destination) = if from { (OWN, PEER) } else { (PEER, OWN) };
+        let ports = if from { [0, 80, 156, 65] } else { [156, 65, 0, 80] };
+        let rest = [0, 0, 0, 1, 0, 0, 0, 0, 0x50, ACK, 9, 9, 0, 0, 0, 0];
+        let payload = [&ports[..], &rest].concat();
+        Ipv4 { source, destination, ..Ipv4::new(protocol::TCP) }.frame(&payload)
+    };
+    other.check("from before the rules", &segment_80(IN), IN, Reason::Passed);
+    other.check("its answer", &segment_80(OUT), OUT, Reason::Passed);
     // A rule says that it may be sent.
     let interface = Interface::new(false, true);
     interface.check("from before the rules", &segment(IN, ACK), IN, Reason::Passed);
