@@ -25,7 +25,7 @@ use crate::{
 const ENTRIES: [usize; 6] = [0, 1, 10, 64, 100, 1000];
 /// Addresses that a measurement of spread ones has, so many that all cases have room in one table of
 /// connections, and by how much it is shorter.
-const SPREAD: u32 = 64;
+const SPREAD: u32 = 16;
 const SHORTER: u32 = 4;
 /// Nanoseconds that a measurement takes at most: what costs much is run less often.
 const BUDGET: f64 = 30e6;
@@ -62,14 +62,14 @@ impl Kind {
     fn describe(self) -> &'static str {
         match self {
             Self::Established => "Of a connection that was allowed: one address",
-            Self::EstablishedSpread => "Of a connection that was allowed: 64 addresses at random",
+            Self::EstablishedSpread => "Of a connection that was allowed: 16 addresses at random",
             Self::First => "First of a connection: one address",
-            Self::FirstSpread => "First of a connection: 64 addresses at random",
+            Self::FirstSpread => "First of a connection: 16 addresses at random",
             Self::FirstCold => {
                 "First of a connection, cold: a new connection each time, one run a system call"
             }
             Self::Denied => "Denied: one address",
-            Self::DeniedSpread => "Denied: 64 addresses at random",
+            Self::DeniedSpread => "Denied: 16 addresses at random",
         }
     }
 
