@@ -456,13 +456,14 @@ fn a_state_keeps_its_parts_apart() {
 
 #[test]
 fn nobody_is_let_in_by_packets_of_which_no_rule_says_that_he_may_send_them() {
-    let segment = |from: bool, flags: u8| {
+    let between = |[own, peer]: [[u8; 2]; 2], from: bool, flags: u8| {
         let (source, destination) = if from { (OWN, PEER) } else { (PEER, OWN) };
-        let ports = if from { [156, 65, 1, 187] } else { [1, 187, 156, 65] };
+        let ports = if from { [own, peer] } else { [peer, own] }.concat();
         let rest = [0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 9, 9, 0, 0, 0, 0];
         let payload = [&ports[..], &rest].concat();
         Ipv4 { source, destination, ..Ipv4::new(protocol::TCP) }.frame(&payload)
     };
+    let segment = |from, flags| between([[156, 65], [1, 187]], from, flags);
     // Nothing may leave, and nothing is said of what comes in.
     let mut interface = Interface::new(false, true);
     interface.image.ingress = RuleTable::default();
@@ -473,15 +474,9 @@ fn nobody_is_let_in_by_packets_of_which_no_rule_says_that_he_may_send_them() {
     interface.check("its answer", &segment(OUT, SYN | ACK), OUT, Reason::Passed);
     // To a port of a server's.
     let other = Interface { now: 2000, ..interface };
-    let segment_80 = |from: bool| {
-        let (source, destination) = if from { (OWN, PEER) } else { (PEER, OWN) };
-        let ports = if from { [0, 80, 156, 65] } else { [156, 65, 0, 80] };
-        let rest = [0, 0, 0, 1, 0, 0, 0, 0, 0x50, ACK, 9, 9, 0, 0, 0, 0];
-        let payload = [&ports[..], &rest].concat();
-        Ipv4 { source, destination, ..Ipv4::new(protocol::TCP) }.frame(&payload)
-    };
-    other.check("from before the rules", &segment_80(IN), IN, Reason::Passed);
-    other.check("its answer", &segment_80(OUT), OUT, Reason::Passed);
+    let served = |from| between([[0, 80], [156, 65]], from, ACK);
+    other.check("from before the rules", &served(IN), IN, Reason::Passed);
+    other.check("its answer", &served(OUT), OUT, Reason::Passed);
     // A rule says that it may be sent.
     let interface = Interface::new(false, true);
     interface.check("from before the rules", &segment(IN, ACK), IN, Reason::Passed);

@@ -196,10 +196,10 @@ impl RuleStore {
     pub(super) fn passed(&self, ifindex: Ifindex, hook: Hook) -> Counter {
         let mut sum = Counter::default();
         let per_cpu = self.tables.get(&ifindex).map(|table| self.passes.get(&table.passes(), 0));
-        for passes in per_cpu.into_iter().flatten().flat_map(|values| values.to_vec()) {
-            if let Some(Counter { packets, bytes }) = of_hook(passes, hook) {
-                sum.packets += packets;
-                sum.bytes += bytes;
+        for mut passes in per_cpu.into_iter().flatten().flat_map(|values| values.to_vec()) {
+            if let Some(Counter { packets, bytes }) = of_hook(&mut passes, hook) {
+                sum.packets += *packets;
+                sum.bytes += *bytes;
             }
         }
         sum
@@ -207,15 +207,15 @@ impl RuleStore {
 
     /// Counts anew what rules let through.
     pub(super) fn forget_passed(&mut self, ifindex: Ifindex, hook: Hook) {
-        let Some(table) = self.tables.get(&ifindex) else { return };
+        // Rules are at TC alone.
+        let Some(table) = self.tables.get(&ifindex).filter(|_| hook != Hook::Xdp) else { return };
         let Ok(per_cpu) = self.passes.get(&table.passes(), 0) else { return };
-        let left = per_cpu.iter().map(|Passes { egress, ingress }| match hook {
-            Hook::Xdp => Passes { egress: *egress, ingress: *ingress },
-            Hook::Egress => Passes { egress: Counter::default(), ingress: *ingress },
-            Hook::Ingress => Passes { egress: *egress, ingress: Counter::default() },
+        let mut left = per_cpu.to_vec();
+        left.iter_mut().filter_map(|passes| of_hook(passes, hook)).for_each(|counter| {
+            *counter = Counter::default();
         });
         // What cannot be written is counted on.
-        if let Ok(left) = PerCpuValues::try_from(left.collect::<Vec<_>>()) {
+        if let Ok(left) = PerCpuValues::try_from(left) {
             self.passes.set(table.passes(), left, 0).ok();
         }
     }
@@ -296,7 +296,7 @@ impl RuleStore {
     }
 }
 
-fn of_hook(Passes { egress, ingress }: Passes, hook: Hook) -> Option<Counter> {
+fn of_hook(Passes { egress, ingress }: &mut Passes, hook: Hook) -> Option<&mut Counter> {
     match hook {
         Hook::Xdp => None,
         Hook::Egress => Some(egress),
