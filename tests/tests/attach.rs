@@ -1,9 +1,21 @@
 //! Attaching and detaching, step by step, on veths without Docker: what the kernel shows for each
 //! way, what it refuses, and that nothing stays and nothing foreign is touched.
 
-use std::{collections::BTreeSet, fs, os::unix::fs::symlink, path::Path, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::UdpSocket,
+    os::unix::fs::symlink,
+    path::Path,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use ebpf_netns::{Ifindex, Link, Rtnl, XdpMode, rtnl::Direction};
 use ebpf_netns_plugin::{
     kernel::{DEFAULT_DIRECTORY, Damage, Kernel, Pins, Programs, Refusal, attached, clean},
@@ -11,6 +23,7 @@ use ebpf_netns_plugin::{
 };
 use ebpf_netns_tests::{DEADLINE, command, isolated, privilege, wait_until};
 use plugin_common::abi::{EGRESS_PROGRAM, INGRESS_PROGRAM, InterfacePolicy, XDP_PROGRAM};
+use serde_json::Value;
 
 /// The one that every kernel takes.
 const PASS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugin/bytecode/pass-direct.o");
@@ -118,6 +131,62 @@ fn tc(line: &str) -> Result<String> {
     command::stdout_of(Command::new("tc").args(line.split(' ')))
 }
 
+/// Datagrams that the host sends into the veth, one after the other.
+struct Flood {
+    sent: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<()>>,
+}
+
+impl Flood {
+    fn start() -> Result<Self> {
+        for interface in ["host0", "inner0"] {
+            let key = format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6");
+            fs::write(&key, "1").context(key)?;
+        }
+        ip("link set inner0 up")?;
+        ip("address add 10.0.0.1/24 dev host0")?;
+        ip("neighbour add 10.0.0.2 lladdr 02:00:00:00:00:02 dev host0")?;
+        wait_until(DEADLINE, "the veth to have a carrier", || {
+            ip("link show host0").is_ok_and(|shown| shown.contains("LOWER_UP"))
+        })?;
+        let socket = UdpSocket::bind("10.0.0.1:0")?;
+        let before = received()?;
+        let (sent, stop) = (Arc::new(AtomicU64::new(before)), Arc::new(AtomicBool::new(false)));
+        let (count, end) = (Arc::clone(&sent), Arc::clone(&stop));
+        let thread = thread::spawn(move || {
+            while !end.load(Ordering::Relaxed) {
+                socket.send_to(b"frame", "10.0.0.2:9")?;
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(())
+        });
+        Ok(Self { sent, stop, thread })
+    }
+
+    fn wait_for_more(&self, count: u64) -> Result<()> {
+        let enough = self.sent.load(Ordering::Relaxed) + count;
+        wait_until(DEADLINE, "more frames", || self.sent.load(Ordering::Relaxed) >= enough)
+    }
+
+    /// How many frames were sent, and how many arrived, with those before.
+    fn end(self) -> Result<(u64, u64)> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().map_err(|_panic| anyhow!("the flood panicked"))??;
+        let sent = self.sent.load(Ordering::Relaxed);
+        // The other processor may still be at it.
+        drop(wait_until(DEADLINE, "all frames", || received().is_ok_and(|count| count >= sent)));
+        Ok((sent, received()?))
+    }
+}
+
+/// How many frames the container's end has received.
+fn received() -> Result<u64> {
+    let shown: Value = serde_json::from_str(&ip("-json -statistics link show inner0")?)?;
+    let count = shown.pointer("/0/stats64/rx/packets").and_then(Value::as_u64);
+    count.with_context(|| format!("a count in {shown}"))
+}
+
 /// Runs a test's body with a stage of its own.
 fn on_stage(test: &str, body: impl FnOnce(&mut Stage) -> Result<()>) -> Result<()> {
     if !privilege::have_root()? {
@@ -169,7 +238,27 @@ fn every_way_attaches_shows_and_detaches() -> Result<()> {
             stage.detach(hook, attachment)?;
             stage.wait_bare()?;
         }
-        ensure!(!qdiscs()?.contains("clsact"), "our qdisc goes with our last filter");
+        Ok(())
+    })
+}
+
+/// The kernel drops what is being sent through an interface while a qdisc is added to it or removed,
+/// and so none is for as long as the interface is there.
+#[test]
+fn nothing_that_is_sent_to_a_container_is_lost_while_filters_come_and_go() -> Result<()> {
+    on_stage("nothing_that_is_sent_to_a_container_is_lost_while_filters_come_and_go", |stage| {
+        stage.attach(Hook::Egress, Attachment::Clsact)??;
+        let flood = Flood::start()?;
+        stage.detach(Hook::Egress, Attachment::Clsact)?;
+        for _ in 0..50 {
+            stage.kernel.apply(Step::Guard { ifindex: stage.veth }, &stage.link()?)?;
+            stage.detach(Hook::Egress, Attachment::Clsact)?;
+            stage.detach(Hook::Ingress, Attachment::Clsact)?;
+            flood.wait_for_more(100)?;
+        }
+        let (sent, received) = flood.end()?;
+        ensure!(sent == received, "{received} of {sent} frames arrived");
+        ensure!(qdiscs()?.contains("clsact"), "the qdisc stays: {}", qdiscs()?);
         Ok(())
     })
 }
@@ -207,7 +296,6 @@ fn what_is_attached_outlives_the_daemon_and_the_next_one_takes_it_over() -> Resu
             stage.detach(hook, attachment)?;
         }
         stage.wait_bare()?;
-        ensure!(!qdiscs()?.contains("clsact"), "the qdisc goes with the last filter");
         Ok(())
     })
 }
@@ -369,6 +457,15 @@ fn clean_takes_off_all_of_ours_and_nothing_else() -> Result<()> {
         ensure!(removed.len() == 2, "{removed:?}");
         stage.wait_bare()?;
         ensure!(!qdiscs()?.contains("clsact"), "our qdisc is gone");
+        for hook in [Hook::Egress, Hook::Ingress] {
+            stage.attach(hook, Attachment::Clsact)??;
+        }
+        for hook in [Hook::Egress, Hook::Ingress] {
+            stage.detach(hook, Attachment::Clsact)?;
+        }
+        ensure!(qdiscs()?.contains("clsact"), "it stays without filters");
+        clean(Pins::open(Path::new(DEFAULT_DIRECTORY))?)?;
+        ensure!(!qdiscs()?.contains("clsact"), "one without filters is known as ours too");
         ensure!(tc("qdisc show dev host1")?.contains("clsact"), "the other is not ours");
         ensure!(!Path::new(DEFAULT_DIRECTORY).exists(), "no directory is left");
         Ok(())

@@ -35,6 +35,10 @@ pub enum Operation {
     SetFilter(Ifindex),
     /// Remove a filter of one of our own links.
     RemoveFilter(Ifindex),
+    /// Dump the chains of filters of one of our own links.
+    Chains(Ifindex),
+    /// Add a chain of filters to one of our own links.
+    AddChain(Ifindex),
 }
 
 impl fmt::Display for Operation {
@@ -50,6 +54,8 @@ impl fmt::Display for Operation {
             Self::AddClsact(index) => write!(f, "add a clsact qdisc to link {index}"),
             Self::SetFilter(index) => write!(f, "set a filter of link {index}"),
             Self::RemoveFilter(index) => write!(f, "remove a filter of link {index}"),
+            Self::Chains(index) => write!(f, "list chains of filters of link {index}"),
+            Self::AddChain(index) => write!(f, "add a chain of filters to link {index}"),
             Self::RemoveClsact(index) => write!(f, "remove the clsact qdisc of link {index}"),
             Self::Addresses => f.write_str("list addresses"),
             Self::AddressesIn(nsid) => write!(f, "list addresses of namespace id {nsid}"),

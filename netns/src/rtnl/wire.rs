@@ -45,6 +45,7 @@ const NETNSA_NSID: u16 = 1;
 // linux/rtnetlink.h and linux/pkt_cls.h
 const TCA_KIND: u16 = 1;
 const TCA_OPTIONS: u16 = 2;
+const TCA_CHAIN: u16 = 11;
 const TCA_BPF_NAME: u16 = 7;
 const TCA_BPF_TAG: u16 = 10;
 const TCA_BPF_ID: u16 = 11;
@@ -277,6 +278,12 @@ pub(crate) fn parse_bpf_filter(payload: &[u8]) -> Parsed<Option<BpfFilter>> {
     }))
 }
 
+/// The number of a chain of filters; `None` for the one that needs none.
+pub(crate) fn parse_chain(payload: &[u8]) -> Parsed<Option<u32>> {
+    let attributes = payload.get(20..).ok_or(Malformed)?;
+    find(attributes, TCA_CHAIN)?.map(|number| u32_at(number, 0)).transpose()
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
@@ -440,6 +447,7 @@ mod tests {
                 let _read_or_refused = parse_address(&garbled);
                 let _read_or_refused = parse_nsid(&garbled);
                 let _read_or_refused = parse_bpf_filter(&garbled);
+                let _read_or_refused = parse_chain(&garbled);
                 let messages = Datagram::new(&garbled).count();
                 assert!(messages <= garbled.len(), "an iterator must end");
             }
@@ -484,6 +492,15 @@ mod tests {
         assert_eq!(filter(b"bpf\0", &[]), Ok(None));
         assert_eq!(filter(b"flower\0", &options), Ok(None));
         assert_eq!(parse_bpf_filter(&[0; 19]), Err(Malformed));
+    }
+
+    #[test]
+    fn a_chain_has_a_number_unless_it_is_the_first() {
+        let chain = |attributes: &[u8]| parse_chain(&[&[0; 20], attributes].concat());
+        assert_eq!(chain(&encode(TCA_CHAIN, &7_u32.to_ne_bytes())), Ok(Some(7)));
+        assert_eq!(chain(&[]), Ok(None));
+        assert_eq!(chain(&encode(TCA_CHAIN, &[7])), Err(Malformed));
+        assert_eq!(parse_chain(&[0; 19]), Err(Malformed));
     }
 
     #[test]

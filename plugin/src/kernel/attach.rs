@@ -9,11 +9,11 @@ use aya::programs::xdp::{Xdp, XdpLink};
 use aya::programs::{ProgramError, SchedClassifier};
 use ebpf_netns::rtnl::{Direction, NewBpfFilter};
 use ebpf_netns::veth::{VethError, VethPair};
-use ebpf_netns::{ErrorClass, Ifindex, Link as Interface};
+use ebpf_netns::{ErrorClass, Ifindex, Link as Interface, Rtnl};
 use nix::errno::Errno;
 
 use super::refusal::{AttachError, Attempt, Refusal};
-use super::worker::{Done, Filter, Made, Reply};
+use super::worker::{Done, Made, Reply};
 use super::{Kernel, errno, load, pins, program};
 use crate::error::chain;
 use crate::plan::{Attachment, GUARD, Hook, Way};
@@ -42,6 +42,17 @@ impl Attached {
 
 /// The clsact filters' handle, which nobody else takes by accident.
 pub(super) const HANDLE: u32 = 0x0eb9_f001;
+
+/// The number of the chain by which a clsact qdisc that has no filter of ours is known as ours.
+pub(super) const MARK: u32 = HANDLE;
+
+/// A filter to be taken off.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Filter {
+    pub(super) priority: u16,
+    /// Whether it is the last of ours, on a qdisc that is ours.
+    pub(super) last: bool,
+}
 
 /// Priorities tried for it: the first that is not held by a filter of another kind.
 const PRIORITIES: [u16; 3] = [1, 2, 3];
@@ -154,10 +165,10 @@ impl Kernel {
             self.worker.close(ifindex, way, link, Some(reply));
             true
         } else if let Some(Attached::Filter(priority)) = self.attached.remove(&key) {
-            let others =
-                self.attached.keys().any(|(index, way)| *index == ifindex && is_filter(*way));
-            let qdisc = !others && self.qdiscs.remove(&ifindex);
-            let filter = Filter { priority, qdisc };
+            let filter = Filter { priority, last: self.is_last_filter(ifindex, way) };
+            if filter.last {
+                self.qdiscs.remove(&ifindex);
+            }
             self.removing.insert(ifindex, (way, filter));
             self.worker.remove(ifindex, way, filter, reply);
             true
@@ -183,9 +194,9 @@ impl Kernel {
     pub fn take(&mut self, done: Done) -> Result<Option<Result<(), VethError>>, Refusal> {
         let Done { ifindex, way, result } = done;
         let removing = self.removing.remove(&ifindex);
-        if let (Err(_), Some((way, Filter { priority, qdisc }))) = (&result, removing) {
+        if let (Err(_), Some((way, Filter { priority, last }))) = (&result, removing) {
             self.attached.insert((ifindex, way), Attached::Filter(priority));
-            if qdisc {
+            if last {
                 self.qdiscs.insert(ifindex);
             }
         }
@@ -277,7 +288,6 @@ impl Kernel {
         way: Way,
         waiting: bool,
     ) -> Result<(), Refusal> {
-        let failed = |error: &dyn std::error::Error| Refusal::new(chain(error));
         if let Some(link) = self.unpin(ifindex, way)? {
             self.worker.close(ifindex, way, link, None);
             if waiting {
@@ -285,15 +295,23 @@ impl Kernel {
             }
         }
         if let Some(Attached::Filter(priority)) = self.attached.get(&(ifindex, way)) {
-            let direction = direction(way.0);
-            match self.rtnl.remove_filter(ifindex, direction, *priority, HANDLE) {
-                Err(error) if error.class() != ErrorClass::Gone => return Err(failed(&error)),
-                _ => {}
+            let filter = Filter { priority: *priority, last: self.is_last_filter(ifindex, way) };
+            self.let_remove(ifindex);
+            take_filter_off(&self.rtnl, ifindex, way.0, filter)?;
+            if filter.last {
+                self.qdiscs.remove(&ifindex);
             }
         }
         self.attached.remove(&(ifindex, way));
         self.forget_unused(ifindex, way.0);
         Ok(())
+    }
+
+    /// Whether no other filter of ours is on a qdisc that we added.
+    fn is_last_filter(&self, ifindex: Ifindex, way: Way) -> bool {
+        let other =
+            |(index, its): &(Ifindex, Way)| *index == ifindex && *its != way && is_filter(*its);
+        self.qdiscs.contains(&ifindex) && !self.attached.keys().any(other)
     }
 
     /// What the guard counted at a hook that has no program of its own is nobody's.
@@ -346,6 +364,24 @@ impl Kernel {
             }
         }
         Err(refused.map_or_else(|| ProgramError::NotAttached.into(), AttachError::Rtnl))
+    }
+}
+
+/// Takes a filter off; one that is gone already is as good as taken off. The qdisc stays, marked as ours:
+/// to remove it would drop what is just being sent to the container, and empty it costs nothing.
+pub(super) fn take_filter_off(
+    rtnl: &Rtnl,
+    ifindex: Ifindex,
+    hook: Hook,
+    filter: Filter,
+) -> Result<(), Refusal> {
+    let Filter { priority, last } = filter;
+    let marked = if last { rtnl.add_chain(ifindex, MARK).map(drop) } else { Ok(()) };
+    let removed =
+        marked.and_then(|()| rtnl.remove_filter(ifindex, direction(hook), priority, HANDLE));
+    match removed {
+        Err(error) if error.class() != ErrorClass::Gone => Err(Refusal::new(chain(&error))),
+        _ => Ok(()),
     }
 }
 

@@ -9,7 +9,7 @@ use aya::programs::links::{FdLink, PinnedLink};
 use ebpf_netns::{ErrorClass, Ifindex, Link, Rtnl, RtnlError};
 use tracing::{info, warn};
 
-use super::attach::{Attached, HANDLE, direction, pin_link};
+use super::attach::{Attached, HANDLE, MARK, direction, pin_link};
 use super::pins::{self, PinnedWay, Pins, PinsError};
 use super::{Kernel, load};
 use crate::error::chain;
@@ -44,7 +44,7 @@ impl Kernel {
         for index in &there {
             for (way, priority) in own_filters(&self.rtnl, *index) {
                 self.attached.insert((*index, way), Attached::Filter(priority));
-                // A qdisc that has a filter besides is not removed with the last of ours.
+                // Whoever else uses the qdisc keeps it by a filter of theirs.
                 self.qdiscs.insert(*index);
                 found.entry(*index).or_default().ways.insert(way);
             }
@@ -156,7 +156,7 @@ pub fn clean(pins: Pins) -> Result<Vec<String>, CleanError> {
             rtnl.remove_filter(link.index, direction(*hook), *priority, HANDLE)?;
             removed.push(format!("clsact {} of interface {}", hook.name(), link.index));
         }
-        if !filters.is_empty() {
+        if !filters.is_empty() || rtnl.has_chain(link.index, MARK)? {
             rtnl.remove_unused_clsact(link.index)?;
         }
     }

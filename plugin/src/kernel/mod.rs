@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use aya::Ebpf;
 use aya::maps::{MapData, PerCpuHashMap};
 use aya::programs::{Program, ProgramError};
-use ebpf_netns::{ErrorClass, Ifindex, Link, Rtnl};
+use ebpf_netns::{Ifindex, Link, Rtnl};
 use plugin_common::abi::{
     EVENTS_MAP, InterfacePolicy, InterfaceStats, Observer, STATS_MAP, StatsKey,
 };
@@ -56,10 +56,10 @@ pub struct Kernel {
     /// Every map once more, to pin it again with.
     maps: Vec<(&'static str, MapData)>,
     attached: BTreeMap<(Ifindex, Way), attach::Attached>,
-    /// Interfaces whose clsact qdisc is ours to remove.
+    /// Interfaces whose clsact qdisc is ours, by the filters on it.
     qdiscs: BTreeSet<Ifindex>,
     /// Interfaces from which the worker is removing a filter.
-    removing: BTreeMap<Ifindex, (Way, worker::Filter)>,
+    removing: BTreeMap<Ifindex, (Way, attach::Filter)>,
     identities: BTreeMap<Hook, ProgramIdentity>,
     rtnl: Rtnl,
     worker: worker::Worker,
@@ -106,8 +106,7 @@ impl Kernel {
             Step::Attach { hook, attachment, .. } => self.attach((hook, attachment), interface),
             Step::Guard { .. } => self.guard(interface),
             Step::Detach { ifindex, hook, attachment } => {
-                self.detach(ifindex, (hook, attachment), true)?;
-                self.remove_own_qdisc(ifindex)
+                self.detach(ifindex, (hook, attachment), true)
             }
             Step::Forget { .. } => self.release(step),
         }
@@ -122,8 +121,7 @@ impl Kernel {
     pub fn release(&mut self, step: Step) -> Result<(), Refusal> {
         match step {
             Step::Detach { ifindex, hook, attachment } => {
-                self.detach(ifindex, (hook, attachment), false)?;
-                self.remove_own_qdisc(ifindex)
+                self.detach(ifindex, (hook, attachment), false)
             }
             Step::Forget { ifindex } => {
                 self.forget(ifindex);
@@ -185,21 +183,6 @@ impl Kernel {
     #[must_use]
     pub fn first_counter(&self, number: u32) -> Option<u32> {
         self.rules.first_counter(number)
-    }
-
-    /// Removes the clsact qdisc that was added to an interface, once no filter is left on it:
-    /// neither ours nor anybody else's.
-    fn remove_own_qdisc(&mut self, ifindex: Ifindex) -> Result<(), Refusal> {
-        let ours = |(index, way): &(Ifindex, Way)| *index == ifindex && attach::is_filter(*way);
-        if self.attached.keys().any(ours) || !self.qdiscs.remove(&ifindex) {
-            return Ok(());
-        }
-        self.let_remove(ifindex);
-        match self.rtnl.remove_unused_clsact(ifindex) {
-            Ok(_removed) => Ok(()),
-            Err(error) if error.class() == ErrorClass::Gone => Ok(()),
-            Err(error) => Err(Refusal::new(crate::error::chain(&error))),
-        }
     }
 
     /// What a hook's program saw on an interface.

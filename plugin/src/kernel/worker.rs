@@ -14,9 +14,9 @@ use aya::programs::xdp::{Xdp, XdpMode};
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
 use aya_obj::programs::XdpAttachType;
 use ebpf_netns::veth::{self, VethError, VethPair};
-use ebpf_netns::{ErrorClass, Ifindex, Link as Interface, Rtnl, RtnlError};
+use ebpf_netns::{Ifindex, Link as Interface, Rtnl};
 
-use super::attach::{HANDLE, direction};
+use super::attach::{Filter, take_filter_off};
 use super::load::{self, LoadError};
 use super::pins::Pins;
 use super::query;
@@ -64,14 +64,6 @@ enum Task {
     Close(Ifindex, FdLink),
     Remove(Ifindex, Filter),
     Verify(Box<VethPair>),
-}
-
-/// A filter to be removed.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Filter {
-    pub(super) priority: u16,
-    /// Whether the qdisc goes with it, if nobody else's filter is on it.
-    pub(super) qdisc: bool,
 }
 
 /// The thread. Dropping this waits until it has done all that it was given.
@@ -194,9 +186,8 @@ impl Hands {
                 Done { ifindex, way, result: Ok(Made::Nothing) }
             }
             Task::Remove(ifindex, filter) => {
-                let removed = self.remove(ifindex, way.0, filter);
-                let failed = |error| Refusal::new(chain(&error));
-                Done { ifindex, way, result: removed.map(|()| Made::Nothing).map_err(failed) }
+                let removed = take_filter_off(&self.rtnl, ifindex, way.0, filter);
+                Done { ifindex, way, result: removed.map(|()| Made::Nothing) }
             }
             Task::Verify(pair) => {
                 let result = Ok(Made::Look(veth::verify(&self.rtnl, &pair).map(drop)));
@@ -240,19 +231,6 @@ impl Hands {
             Ok(Some(_)) => Err(Refusal::severed(&interface.name)),
             Ok(None) => Err(Refusal::gone(&interface.name)),
             Err(error) => Err(Refusal::new(chain(&error))),
-        }
-    }
-
-    /// What is gone already is as good as removed.
-    fn remove(&self, ifindex: Ifindex, hook: Hook, filter: Filter) -> Result<(), RtnlError> {
-        let Filter { priority, qdisc } = filter;
-        let removed = self.rtnl.remove_filter(ifindex, direction(hook), priority, HANDLE);
-        let removed = removed.and_then(|()| {
-            if qdisc { self.rtnl.remove_unused_clsact(ifindex).map(drop) } else { Ok(()) }
-        });
-        match removed {
-            Err(error) if error.class() != ErrorClass::Gone => Err(error),
-            _ => Ok(()),
         }
     }
 

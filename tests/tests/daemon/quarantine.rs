@@ -119,8 +119,13 @@ fn an_unlabelled_container_is_let_go_beside_one_that_might_start() -> Result<()>
     check_ping(&host, &scene.addresses("plain")?, true, "it has no policy")?;
     wait_quarantined(&daemon, 0)?;
     let veth = host_veth(&scene, "plain")?.0;
-    let qdiscs = scene.machine().run("tc", ["qdisc", "show", "dev", &veth])?;
-    assert!(!qdiscs.contains("clsact"), "nothing of ours stays: {qdiscs}");
+    for side in ["ingress", "egress"] {
+        wait_for(DEADLINE, "our filters to be taken off", || {
+            let shown = scene.machine().run("tc", ["filter", "show", "dev", &veth, side])?;
+            ensure!(shown.is_empty(), "{shown}");
+            Ok(())
+        })?;
+    }
     assert!(status(&daemon)?.counts.quarantined > 0, "it was closed at first");
     // Another network, plugged in while it runs.
     scene.network("second", &["--ipv6", "--subnet", "fd00:ebe::/64"])?;
