@@ -25,6 +25,8 @@ const ENTRIES: [usize; 4] = [1, 64, 100, 1000];
 /// Who drops or lets through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
+    /// What is left on the interface of a container without a label: an empty clsact qdisc.
+    LetGo,
     Ours,
     Theirs(Firewall),
 }
@@ -43,6 +45,7 @@ impl Contender {
             (Firewall::IptablesNft, &[1, 100, 1000]),
             (Firewall::IptablesLegacy, &[1, 100, 1000]),
         ];
+        all.push(Self(Who::LetGo, 0));
         all.extend([1, 64, 1000].map(|entries| Self(Who::Ours, entries)));
         for (firewall, entries) in theirs {
             all.extend(entries.iter().map(|entries| Self(Who::Theirs(firewall), *entries)));
@@ -54,6 +57,7 @@ impl Contender {
 impl Who {
     fn name(self) -> &'static str {
         match self {
+            Self::LetGo => "ebpf-netns, no label",
             Self::Ours => "ebpf-netns",
             Self::Theirs(firewall) => firewall.name(),
         }
@@ -62,7 +66,10 @@ impl Who {
 
 impl fmt::Display for Contender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}", self.0.name(), self.1)
+        match self {
+            Self(who @ Who::LetGo, _) => f.write_str(who.name()),
+            Self(who, entries) => write!(f, "{}, {entries}", who.name()),
+        }
     }
 }
 
@@ -192,6 +199,9 @@ pub(crate) fn round(extent: Extent, drop: bool) -> Result<Round> {
     let mut before_legacy = None;
     for contender in Contender::all() {
         let Contender(who, entries) = contender;
+        if drop && who == Who::LetGo {
+            continue;
+        }
         let without = match before_legacy {
             Some(without) => without,
             None => measure(Expected::Arrives)?,
@@ -205,6 +215,7 @@ pub(crate) fn round(extent: Extent, drop: bool) -> Result<Round> {
         }
         let with = measure(if drop { Expected::Dropped } else { Expected::Arrives })?;
         match who {
+            Who::LetGo => topology::forget_qdisc()?,
             Who::Ours => topology::release(&mut kernel)?,
             Who::Theirs(firewall) => firewall.remove()?,
         }
@@ -236,10 +247,11 @@ fn measure(drop: bool, expected: Expected, time: Duration) -> Result<f64> {
 
 fn install(kernel: &mut Kernel, who: Who, entries: usize, drop: bool) -> Result<()> {
     let family = Family { v6: false, protocol: protocol::UDP };
-    let others = Allowed::random(entries - 1, family, &mut Mutator::new(0xf0e));
+    let others = Allowed::random(entries.saturating_sub(1), family, &mut Mutator::new(0xf0e));
     let (network, prefix) = topology::NETWORK;
     let last: Entry = (network, prefix, traffic::PORT);
     match who {
+        Who::LetGo => topology::let_go(kernel),
         Who::Ours => {
             let rules = others.with_last(last, drop).interface_rules(topology::endpoint())?;
             topology::enforce(kernel, &rules)

@@ -7,11 +7,11 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use ebpf_netns::{Ifindex, Link, Rtnl};
 use ebpf_netns_plugin::{
     kernel::{InterfaceRules, Kernel, attached},
-    plan::{Attachment, Hook, Step},
+    plan::{Attachment, GUARD, Hook, Step},
 };
 use ebpf_netns_tests::{DEADLINE, command, wait_until};
 use nix::net::if_::if_nametoindex;
@@ -116,6 +116,22 @@ pub(crate) fn enforce_xdp(kernel: &mut Kernel, presets: Presets) -> Result<()> {
     let steps =
         [Step::SetPolicy { ifindex, policy }, Step::Attach { ifindex, hook, attachment }].into();
     carry_out(kernel, steps, &port)
+}
+
+/// Closes it as a new interface is closed, and lets it go.
+pub(crate) fn let_go(kernel: &mut Kernel) -> Result<()> {
+    let port = port()?;
+    let ifindex = port.index;
+    let off = GUARD.map(|(hook, attachment)| Step::Detach { ifindex, hook, attachment });
+    let steps = [Step::Guard { ifindex }].into_iter().chain(off);
+    carry_out(kernel, steps.chain([Step::Forget { ifindex }]).collect(), &port)
+}
+
+/// Removes what stays of that.
+pub(crate) fn forget_qdisc() -> Result<()> {
+    let removed = Rtnl::open()?.remove_unused_clsact(port()?.index)?;
+    ensure!(removed, "there was no qdisc to remove");
+    Ok(())
 }
 
 /// Takes everything off.
