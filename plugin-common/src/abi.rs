@@ -38,6 +38,12 @@ pub const LANES_MAP: &str = "LANES";
 /// Name of the per-CPU array of [`Passes`].
 pub const PASSES_MAP: &str = "PASSES";
 
+/// Name of the global (`u64`) that says how many nanoseconds a tick of the kernel takes; 0 where the
+/// programs are to ask a clock.
+pub const JIFFY_GLOBAL: &str = "JIFFY_NS";
+/// Name of the global (`u64`) that says how many nanoseconds the count of ticks is ahead of the clock.
+pub const JIFFIES_AHEAD_GLOBAL: &str = "JIFFIES_AHEAD_NS";
+
 /// Entries of [`IMAGES_MAP`].
 pub const MAX_IMAGES: usize = 4096;
 /// Entries of [`BLOCKS_MAP`].

@@ -1,39 +1,34 @@
 //! The time, for connections.
 
-use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
+use aya_ebpf::Global;
+use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns};
 use plugin_common::connection::flow::TICK_SHIFT;
 
-/// A clock that never goes back.
-pub trait Clock {
-    /// The time in nanoseconds.
-    fn now() -> u64;
-}
+/// What the loader knows of the kernel's own ticks ([`plugin_common::abi::JIFFY_GLOBAL`]): how many
+/// nanoseconds one takes; 0 where it has not said.
+#[unsafe(no_mangle)]
+static JIFFY_NS: Global<u64> = Global::new(0);
 
-/// As of the last tick of the kernel, which costs next to nothing (Linux 5.11).
-pub struct Coarse;
+/// As many nanoseconds as the ticks were ahead when the machine started.
+#[unsafe(no_mangle)]
+static JIFFIES_AHEAD_NS: Global<u64> = Global::new(0);
 
-/// Exact, for older kernels.
-pub struct Exact;
-
-impl Clock for Coarse {
-    #[inline(always)]
-    fn now() -> u64 {
-        // SAFETY: the helper takes no argument and returns a number.
-        unsafe { bpf_ktime_get_coarse_ns() }
-    }
-}
-
-impl Clock for Exact {
-    #[inline(always)]
-    fn now() -> u64 {
-        // SAFETY: as above.
-        unsafe { bpf_ktime_get_ns() }
-    }
-}
-
-/// In units of 2^30 ns.
+/// The time in units of 2^30 ns, which never goes back.
+///
+/// By the kernel's count of ticks, which the verifier reads in place (Linux 5.6): a clock is a call.
+/// Both globals are constants to it, and what is not called with them it takes out.
 #[inline(always)]
+#[must_use]
 #[expect(clippy::cast_possible_truncation, reason = "it is a face of a clock, and goes round")]
-pub(crate) const fn ticks(nanoseconds: u64) -> u32 {
+pub fn now() -> u32 {
+    let jiffy = JIFFY_NS.load();
+    let nanoseconds = if jiffy == 0 {
+        // SAFETY: the helper takes no argument and returns a number.
+        unsafe { bpf_ktime_get_ns() }
+    } else {
+        // SAFETY: as above.
+        let jiffies = unsafe { bpf_jiffies64() };
+        jiffies.wrapping_mul(jiffy).wrapping_sub(JIFFIES_AHEAD_NS.load())
+    };
     (nanoseconds >> TICK_SHIFT) as u32
 }

@@ -4,12 +4,12 @@ use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::programs::TcContext;
 use plugin_common::abi::{Observer, RuleImage};
 use plugin_common::connection::fast::{self, Known};
-use plugin_common::connection::flow::{self, FlowState, Said};
+use plugin_common::connection::flow::{self, FlowState, Found, Said};
 use plugin_common::connection::{self, NO_RULE};
 use plugin_common::packet::Frame as _;
 use plugin_common::rules::{Question, Ruling};
 
-use crate::clock::{Clock, ticks};
+use crate::clock;
 use crate::judge::{self, TC_DROP, TC_NEXT};
 use crate::maps;
 use crate::packet::{InPlace, TcFrame};
@@ -22,12 +22,12 @@ const _: () = assert!(UNDECIDED != TC_NEXT && UNDECIDED != TC_DROP);
 /// Judges a frame that is as nearly all are, on an interface whose rules alone decide.
 #[inline(always)]
 #[must_use]
-pub fn tc<C: Clock, const SENT: bool>(skb: *mut __sk_buff) -> i32 {
-    judge::<C, SENT>(&TcContext::new(skb)).unwrap_or(UNDECIDED)
+pub fn tc<const SENT: bool>(skb: *mut __sk_buff) -> i32 {
+    judge::<SENT>(&TcContext::new(skb)).unwrap_or(UNDECIDED)
 }
 
 #[inline(always)]
-fn judge<C: Clock, const SENT: bool>(ctx: &TcContext) -> Option<i32> {
+fn judge<const SENT: bool>(ctx: &TcContext) -> Option<i32> {
     let frame = TcFrame(ctx);
     let ifindex = frame.ifindex();
     let number = maps::lane(ifindex)?.rules(SENT)?;
@@ -35,8 +35,7 @@ fn judge<C: Clock, const SENT: bool>(ctx: &TcContext) -> Option<i32> {
     if image.ifindex != ifindex {
         return None;
     }
-    // Before there is much in registers, which a call has put into memory.
-    let now = ticks(C::now());
+    let now = clock::now();
     let secret = maps::secret()?;
     let length = frame.wire_len();
     let known = InMaps::<SENT> { number, image, now };
@@ -63,14 +62,16 @@ struct InMaps<'a, const SENT: bool> {
 
 impl<const SENT: bool> Known for InMaps<'_, SENT> {
     #[inline(always)]
-    fn touch(
-        &self,
-        fingerprint: u64,
-        said: Said,
-        noted: impl Fn(FlowState) -> bool,
-    ) -> Option<FlowState> {
-        let bucket = maps::bucket(connection::bucket(self.image, fingerprint))?;
-        flow::touch(&bucket, fingerprint, SENT, said, self.now, noted)
+    fn look(&self, fingerprint: u64, steady: FlowState) -> Found {
+        match maps::bucket(connection::bucket(self.image, fingerprint)) {
+            Some(bucket) => flow::look(&bucket, fingerprint, steady),
+            None => Found::Nothing,
+        }
+    }
+
+    #[inline(always)]
+    fn touch(&self, fingerprint: u64, said: Said, epoch: u32) -> Option<FlowState> {
+        rules::touch(self.image, fingerprint, (said, SENT), (epoch, self.now))
     }
 
     #[inline(always)]

@@ -60,11 +60,11 @@ macro_rules! object {
 }
 
 /// Declares the three programs of the object that the daemon loads, which read a frame at XDP as
-/// `$frame` does and the time as `$clock` does. Each looks up the policy of the interface it runs
-/// on; an interface without one is closed.
+/// `$frame` does. Each looks up the policy of the interface it runs on; an interface without one is
+/// closed.
 #[macro_export]
 macro_rules! policy {
-    ($frame:ident, $clock:ident) => {
+    ($frame:ident) => {
         $crate::object!();
 
         /// XDP on the host-side veth: what the container sends.
@@ -88,7 +88,7 @@ macro_rules! policy {
             if policy.rules == 0 {
                 return ebpf_netns_presets(ctx.skb.skb, observer as u32, policy.egress.bits());
             }
-            $crate::rules::tc::<$crate::clock::$clock>(&ctx, observer, policy.egress, policy.rules)
+            $crate::rules::tc(&ctx, observer, policy.egress, policy.rules)
         }
 
         /// TC egress of the host-side veth: what the container receives.
@@ -104,19 +104,19 @@ macro_rules! policy {
             if policy.rules == 0 {
                 return ebpf_netns_presets(ctx.skb.skb, observer as u32, policy.ingress.bits());
             }
-            $crate::rules::tc::<$crate::clock::$clock>(&ctx, observer, policy.ingress, policy.rules)
+            $crate::rules::tc(&ctx, observer, policy.ingress, policy.rules)
         }
 
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn ebpf_netns_fast_out(skb: *mut $crate::aya_ebpf::bindings::__sk_buff) -> i32 {
-            $crate::fast::tc::<$crate::clock::$clock, true>(skb)
+            $crate::fast::tc::<true>(skb)
         }
 
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn ebpf_netns_fast_in(skb: *mut $crate::aya_ebpf::bindings::__sk_buff) -> i32 {
-            $crate::fast::tc::<$crate::clock::$clock, false>(skb)
+            $crate::fast::tc::<false>(skb)
         }
 
         #[unsafe(no_mangle)]
@@ -157,8 +157,14 @@ macro_rules! policy {
 
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn ebpf_netns_touch(bucket: u32, fingerprint: u64, said: u32, now: u32) -> u64 {
-            $crate::rules::parts::touch(bucket, fingerprint, said, now)
+        extern "C" fn ebpf_netns_touch(
+            bucket: u32,
+            fingerprint: u64,
+            said: u32,
+            now: u32,
+            epoch: u32,
+        ) -> u64 {
+            $crate::rules::parts::touch(bucket, fingerprint, said, now, epoch)
         }
 
         #[unsafe(no_mangle)]

@@ -15,7 +15,7 @@ use plugin_common::presets::Presets;
 use plugin_common::rules::{Question, Ruling, Tables};
 use plugin_common::verdict::{Reason, verdict};
 
-use crate::clock::{Clock, ticks};
+use crate::clock;
 use crate::judge::{self, TC_DROP, TC_NEXT};
 use crate::maps;
 use crate::packet::TcFrame;
@@ -23,7 +23,7 @@ use crate::packet::TcFrame;
 /// Judges a frame at TC by presets and rules.
 #[inline(always)]
 #[must_use]
-pub fn tc<C: Clock>(ctx: &TcContext, observer: Observer, presets: Presets, rules: u32) -> i32 {
+pub fn tc(ctx: &TcContext, observer: Observer, presets: Presets, rules: u32) -> i32 {
     let skb = ctx.skb.skb;
     let direction = u32::from(matches!(observer, Observer::Egress));
     ebpf_netns_read(skb);
@@ -31,7 +31,7 @@ pub fn tc<C: Clock>(ctx: &TcContext, observer: Observer, presets: Presets, rules
         return TC_DROP;
     };
     let frame = TcFrame(ctx);
-    let decision = by_presets_and_rules::<C>(skb, packet, presets, (rules, image), direction);
+    let decision = by_presets_and_rules(skb, packet, presets, (rules, image), direction);
     let (segments, length, ifindex) = (frame.segments(), frame.wire_len(), frame.ifindex());
     if decision.rule != NO_RULE {
         maps::hit(decision.rule, segments, length);
@@ -49,7 +49,7 @@ pub fn tc<C: Clock>(ctx: &TcContext, observer: Observer, presets: Presets, rules
 }
 
 #[inline(always)]
-fn by_presets_and_rules<C: Clock>(
+fn by_presets_and_rules(
     skb: *mut __sk_buff,
     packet: &Packet,
     presets: Presets,
@@ -64,7 +64,7 @@ fn by_presets_and_rules<C: Clock>(
     if let Some(unreadable) = packet.unreadable {
         return none(Reason::from(unreadable));
     }
-    let parts = Parts { skb, rules, image, direction, now: ticks(C::now()) };
+    let parts = Parts { skb, rules, image, direction, now: clock::now() };
     connection::judge(&parts, packet, image.epoch, direction != 0)
 }
 
@@ -91,9 +91,7 @@ impl Context for Parts<'_> {
 
     #[inline(always)]
     fn touch(&self, fingerprint: u64, said: Said) -> Option<FlowState> {
-        let bucket = connection::bucket(self.image, fingerprint);
-        let packet = u32::from(said.protocol) << 16 | u32::from(said.flags) << 8;
-        state(ebpf_netns_touch(bucket, fingerprint, packet | self.direction, self.now))
+        touch(self.image, fingerprint, (said, self.direction != 0), (ANY_EPOCH, self.now))
     }
 
     #[inline(always)]
@@ -120,6 +118,23 @@ impl Context for Parts<'_> {
     fn now(&self) -> u32 {
         self.now
     }
+}
+
+/// Notes a packet of a connection, whichever policy allowed it.
+const ANY_EPOCH: u32 = u32::MAX;
+const _: () = assert!(ANY_EPOCH > flow::EPOCH);
+
+/// How a connection stood before a packet, which is noted if this policy allowed it.
+#[inline(always)]
+pub(crate) fn touch(
+    image: &RuleImage,
+    fingerprint: u64,
+    (said, sent): (Said, bool),
+    (epoch, now): (u32, u32),
+) -> Option<FlowState> {
+    let bucket = connection::bucket(image, fingerprint);
+    let packet = u32::from(said.protocol) << 16 | u32::from(said.flags) << 8 | u32::from(sent);
+    state(ebpf_netns_touch(bucket, fingerprint, packet, now, epoch))
 }
 
 /// Keeps a connection.
@@ -155,7 +170,8 @@ unsafe extern "C" {
     safe fn ebpf_netns_read(skb: *mut __sk_buff) -> u32;
     safe fn ebpf_netns_standing(skb: *mut __sk_buff, rules: u32, direction: u32) -> u32;
     safe fn ebpf_netns_tell(skb: *mut __sk_buff, of: u32, direction: u32) -> u64;
-    safe fn ebpf_netns_touch(bucket: u32, fingerprint: u64, said: u32, now: u32) -> u64;
+    safe fn ebpf_netns_touch(bucket: u32, fingerprint: u64, said: u32, now: u32, epoch: u32)
+    -> u64;
     safe fn ebpf_netns_find(bucket: u32, fingerprint: u64, now: u32) -> u64;
     safe fn ebpf_netns_keep(bucket: u32, fingerprint: u64, state: u64, now: u32) -> u32;
     safe fn ebpf_netns_forget(bucket: u32, fingerprint: u64) -> u32;
@@ -235,10 +251,12 @@ pub mod parts {
     /// [`flow::touch`].
     #[inline(always)]
     #[must_use]
-    pub fn touch(bucket: u32, fingerprint: u64, said: u32, now: u32) -> u64 {
+    pub fn touch(bucket: u32, fingerprint: u64, said: u32, now: u32, epoch: u32) -> u64 {
         let Some(bucket) = maps::bucket(bucket) else { return 0 };
         let packet = Said { protocol: (said >> 16 & 0xff) as u8, flags: (said >> 8 & 0xff) as u8 };
-        let noted = |before: FlowState| !before.gives_way(packet);
+        let noted = |before: FlowState| {
+            (epoch == ANY_EPOCH || before.epoch() == epoch) && !before.gives_way(packet)
+        };
         let before = flow::touch(&bucket, fingerprint, said & 1 != 0, packet, now, noted);
         before.map_or(0, |state| state.0)
     }

@@ -3,7 +3,7 @@
 //! constant. Whatever is otherwise is left to [`super::judge`], which decides over everything; what
 //! is decided here, that would decide alike.
 
-use super::flow::{self, FlowState, Said, Tuple};
+use super::flow::{self, FlowState, Found, Said, Tuple};
 use super::{Decision, NO_RULE, by_rules, can_be_kept};
 use crate::abi::{Endpoint, FlowSecret, RuleImage};
 use crate::packet::{ethertype, protocol};
@@ -205,13 +205,12 @@ impl Plain {
 
 /// What is known beside the packet.
 pub trait Known {
-    /// How a connection stood before this packet, which is noted if it is to be.
-    fn touch(
-        &self,
-        fingerprint: u64,
-        said: Said,
-        noted: impl Fn(FlowState) -> bool,
-    ) -> Option<FlowState>;
+    /// What there is of a connection: [`flow::look`].
+    fn look(&self, fingerprint: u64, steady: FlowState) -> Found;
+
+    /// How a connection stood before this packet, which is noted if that was under this policy and no
+    /// other connection begins.
+    fn touch(&self, fingerprint: u64, said: Said, epoch: u32) -> Option<FlowState>;
 
     /// Keeps a connection; false where there is no room.
     fn keep(&self, fingerprint: u64, state: FlowState) -> bool;
@@ -231,24 +230,39 @@ fn decide<K: Known, const SENT: bool>(
 ) -> Option<Decision> {
     let epoch = epoch & flow::EPOCH;
     let gives_way = |before: FlowState| before.gives_way(plain.said);
-    let noted = |before: FlowState| before.epoch() == epoch && !gives_way(before);
-    match known.touch(fingerprint, plain.said, noted) {
-        Some(before) if noted(before) => Some(Decision::of(Reason::Passed)),
-        Some(before) if !gives_way(before) => None,
-        _ => {
-            let decision = by_rules(known.ruling(&plain.question()));
-            if decision.log || decision.audited != NO_RULE {
-                return None;
-            }
-            if !decision.reason.passes() || !can_be_kept(&decision, plain.said, plain.port) {
-                return Some(decision);
-            }
-            let state = FlowState::begin(SENT, epoch, plain.said, known.now());
-            if known.keep(fingerprint, state) {
-                Some(decision)
-            } else {
-                Some(Decision { reason: Reason::FlowTableFull, ..decision })
-            }
+    let steady = FlowState::steady(epoch, plain.said, known.now());
+    let before = match known.look(fingerprint, steady) {
+        Found::Steady => return Some(Decision::of(Reason::Passed)),
+        Found::Other(before) if !gives_way(before) => {
+            known.touch(fingerprint, plain.said, epoch).filter(|before| !gives_way(*before))
         }
+        Found::Other(_) | Found::Nothing => None,
+    };
+    match before {
+        Some(before) if before.epoch() == epoch => Some(Decision::of(Reason::Passed)),
+        Some(_) => None,
+        None => begin::<K, SENT>(known, plain, (fingerprint, epoch)),
+    }
+}
+
+/// Decides over a packet of no connection that is known.
+#[inline(always)]
+fn begin<K: Known, const SENT: bool>(
+    known: &K,
+    plain: &Plain,
+    (fingerprint, epoch): (u64, u32),
+) -> Option<Decision> {
+    let decision = by_rules(known.ruling(&plain.question()));
+    if decision.log || decision.audited != NO_RULE {
+        return None;
+    }
+    if !decision.reason.passes() || !can_be_kept(&decision, plain.said, plain.port) {
+        return Some(decision);
+    }
+    let state = FlowState::begin(SENT, epoch, plain.said, known.now());
+    if known.keep(fingerprint, state) {
+        Some(decision)
+    } else {
+        Some(Decision { reason: Reason::FlowTableFull, ..decision })
     }
 }

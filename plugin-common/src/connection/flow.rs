@@ -201,6 +201,26 @@ impl FlowState {
         Self(state.0 & !0xffff_ffff | u64::from(now.wrapping_add(lifetime)))
     }
 
+    /// The one state that a packet of an assured connection leaves as it is, but for who began: it
+    /// has been heard of in this unit of time, and nobody has ended. No state where the packet says
+    /// more than that its sender goes on.
+    #[inline(always)]
+    #[must_use]
+    pub const fn steady(epoch: u32, said: Said, now: u32) -> Self {
+        if said.flags as u64 != SPOKE {
+            return Self(0);
+        }
+        let lifetime = if said.protocol == protocol::TCP { timeout::TCP } else { timeout::UDP };
+        let sides = (SPOKE | ASSURED) << FIRST_AT | SPOKE << OTHER_AT;
+        Self(sides | now.wrapping_add(lifetime) as u64).with_epoch(epoch)
+    }
+
+    /// Whether both are the same, but for who began.
+    #[inline(always)]
+    const fn is_but_for_who_began(self, other: Self) -> bool {
+        (self.0 ^ other.0) << (u64::BITS - BEGAN_AT) == 0
+    }
+
     /// What a side has sent.
     #[inline(always)]
     const fn side(self, place: u32) -> u64 {
@@ -291,6 +311,33 @@ macro_rules! each_way {
             $body
         })*
     };
+}
+
+/// What is in a bucket of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Nothing,
+    /// It stands as [`FlowState::steady`] says.
+    Steady,
+    /// It stands otherwise, or is over.
+    Other(FlowState),
+}
+
+/// Looks a connection up, for a packet of TCP or UDP that most often changes nothing.
+#[inline(always)]
+pub fn look<B: Bucket>(bucket: &B, fingerprint: u64, steady: FlowState) -> Found {
+    each_way!(WAY, {
+        if bucket.fingerprint(WAY) == fingerprint {
+            let state = bucket.state(WAY);
+            // Another processor may have put another connection there meanwhile.
+            if state.is_but_for_who_began(steady) && bucket.fingerprint(WAY) == fingerprint {
+                return Found::Steady;
+            }
+            return Found::Other(state);
+        }
+    });
+    Found::Nothing
 }
 
 /// Notes a packet of a connection that is in the bucket, if it is to be noted there, and returns how

@@ -3,7 +3,7 @@
 use std::vec;
 use std::vec::Vec;
 
-use super::flow::{self, EPOCH, FlowState, Said, Tuple, WAYS, timeout};
+use super::flow::{self, EPOCH, FlowState, Found, Said, Tuple, WAYS, timeout};
 use crate::abi::{Block, FlowSecret, RuleImage, RuleTable};
 use crate::connection::{Decision, NO_RULE};
 use crate::frames::Mutator;
@@ -545,4 +545,42 @@ fn fingerprints_differ_where_anything_does() {
     assert_eq!(fingerprints.len(), tuples.len());
     assert!(!fingerprints.contains(&0));
     assert_eq!(base.fingerprint(&FlowSecret([0; 24])), 1, "0 stands for none");
+}
+
+/// The short way takes a connection for steady just where noting the packet would change nothing, and
+/// where that passes.
+#[test]
+fn what_is_steady_is_what_a_packet_leaves_as_it_is() {
+    let mut random = Mutator::new(7);
+    let mut steady = 0;
+    for _ in 0..200_000 {
+        let now = [5, u32::MAX - 60_000][random.below(2)];
+        let protocol = [protocol::TCP, protocol::UDP][random.below(2)];
+        const SYN_ACK: u8 = SYN | ACK;
+        let flags = [ACK, ACK, SYN, SYN_ACK, FIN, RST][random.below(6)];
+        let said = Said::new(protocol, if protocol == protocol::TCP { flags } else { 0 });
+        let lifetimes = [timeout::TCP, timeout::UDP, timeout::TCP_CLOSING];
+        let expires = now.wrapping_add(lifetimes[random.below(3)]);
+        let epoch = [0, 3, EPOCH][random.below(3)];
+        let sides = [0x19, random.number() & 0xff][random.below(2)];
+        let began = random.number() >> 63 << 63;
+        let state = FlowState(began | sides << 32 | u64::from(expires)).with_epoch(epoch);
+        let bucket = Ways::default();
+        assert!(flow::insert(&bucket, 9, state, now));
+        let from_container = random.below(2) == 0;
+        let found = flow::look(&bucket, 9, FlowState::steady(3, said, now));
+        if found == Found::Steady {
+            steady += 1;
+            assert_eq!(state.heard(from_container, said, now), state, "{said:?} at {now}");
+            assert!(!state.is_over(now) && !state.gives_way(said) && state.epoch() == 3);
+        } else {
+            assert_eq!(found, Found::Other(state));
+            let lifetime = if protocol == protocol::TCP { timeout::TCP } else { timeout::UDP };
+            let is_plain = protocol == protocol::UDP || matches!(flags, ACK | SYN_ACK);
+            let is_of_now = epoch == 3 && expires == now.wrapping_add(lifetime);
+            assert!(!is_plain || !is_of_now || sides != 0x19, "{state:x?} {said:?} at {now}");
+        }
+        assert_eq!(flow::look(&bucket, 8, FlowState::steady(3, said, now)), Found::Nothing);
+    }
+    assert!(steady > 1000, "{steady} were steady");
 }

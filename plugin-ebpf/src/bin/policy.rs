@@ -2,4 +2,4 @@
 #![no_std]
 #![no_main]
 
-plugin_ebpf::policy!(XdpFrame, Coarse);
+plugin_ebpf::policy!(XdpFrame);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuHashMap};
 use aya::programs::{Program, ProgramError, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
-use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya::{Ebpf, EbpfError};
 use ebpf_netns::exit;
 use plugin_common::abi::{
     BLOCKS_MAP, Counter, FLOWS_MAP, FlowBucket, HITS_MAP, IMAGES_MAP, InterfacePolicy,
@@ -144,7 +144,7 @@ impl Examiner {
     ///
     /// When a map is missing, or the kernel refuses.
     pub fn load(maps: &Path) -> Result<Self, ExamineError> {
-        let mut loader = EbpfLoader::new();
+        let mut loader = object::loader();
         for name in SHARED {
             let path = maps.join(name);
             // What is missing would be made anew and pinned.

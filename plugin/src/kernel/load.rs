@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aya::maps::MapData;
 use aya::programs::{Program, ProgramError};
-use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya::{Ebpf, EbpfError};
 use ebpf_netns::RtnlError;
 use plugin_common::abi::{
     BLOCKS_MAP, EGRESS_PROGRAM, EVENTS_MAP, FLOWS_MAP, HITS_MAP, IMAGES_MAP, INGRESS_PROGRAM,
@@ -91,7 +91,7 @@ impl Programs {
     ///
     /// When the kernel refuses.
     pub fn load(pins: &Pins) -> Result<Self, LoadError> {
-        let mut loader = EbpfLoader::new();
+        let mut loader = object::loader();
         for name in MAPS {
             loader.map_pin_path(name, pins.map(name));
         }

@@ -20,6 +20,7 @@ mod query;
 mod refusal;
 mod rules;
 mod stats;
+mod ticks;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};

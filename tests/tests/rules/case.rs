@@ -95,10 +95,10 @@ impl Case {
         let Some(mut run) = Run::prepare(self, kernel)? else {
             return Ok(Outcome::Agree(0));
         };
-        let started = kernel.ticks()?;
+        let started = Kernel::ticks()?;
         for (number, step) in self.steps.iter().enumerate() {
             let differs = run.step(kernel, step, started)?;
-            if kernel.ticks()? != started {
+            if Kernel::ticks()? != started {
                 return Ok(Outcome::Late);
             }
             if let Some(differs) = differs {

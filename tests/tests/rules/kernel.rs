@@ -39,7 +39,6 @@ pub(crate) type Counts = [[(u64, u64); Reason::COUNT]; 2];
 pub(crate) struct Kernel {
     // The maps that are taken out of it stay with their handles.
     object: Ebpf,
-    which: Object,
     policy: HashMap<MapData, u32, InterfacePolicy>,
     stats: PerCpuHashMap<MapData, StatsKey, InterfaceStats>,
     images: Array<MapData, RuleImage>,
@@ -65,7 +64,6 @@ impl Kernel {
         }
         let mut map = |name| object.take_map(name).with_context(|| format!("no map {name}"));
         Ok(Self {
-            which,
             policy: map(POLICY_MAP)?.try_into()?,
             stats: map(STATS_MAP)?.try_into()?,
             images: array(map(IMAGES_MAP)?)?,
@@ -179,13 +177,9 @@ impl Kernel {
         }
     }
 
-    /// The time as the programs see it.
-    pub(crate) fn ticks(&self) -> Result<u32> {
-        let clock = match self.which {
-            Object::Current => ClockId::MonotonicCoarse,
-            Object::Direct => ClockId::Monotonic,
-        };
-        let time = clock_gettime(clock);
+    /// The time as the programs see it, which have not been told of the kernel's ticks here.
+    pub(crate) fn ticks() -> Result<u32> {
+        let time = clock_gettime(ClockId::Monotonic);
         let nanoseconds =
             u64::try_from(time.tv_sec)? * 1_000_000_000 + u64::try_from(time.tv_nsec)?;
         Ok(u32::try_from(nanoseconds >> TICK_SHIFT)?)

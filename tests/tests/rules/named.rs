@@ -124,7 +124,7 @@ fn check(kernel: &mut Kernel, row: &Row) -> Result<()> {
     let memory = Flows::new(secret(), 1);
     let places = Places { blocks: tables.blocks, leaves: tables.leaves };
     for (number, Step { bytes, from_container, reason }) in row.steps.iter().enumerate() {
-        let now = kernel.ticks()?;
+        let now = Kernel::ticks()?;
         let said = memory.judge((&image, &places), bytes, *from_container, now).reason;
         ensure!(said == *reason, "step {number}: {said:?} in memory, not {reason:?}: {bytes:02x?}");
         if !takes(bytes) {
