@@ -20,8 +20,8 @@ pub(crate) const TC_DROP: i32 = 2;
 #[inline(always)]
 #[must_use]
 pub fn xdp<'a, F: AtXdp<'a>>(ctx: &'a XdpContext, presets: Presets) -> u32 {
-    let reason = judge(&F::of(ctx), ifindex(ctx), 1, Observer::Xdp, presets);
-    if reason.passes() { XDP_PASS } else { XDP_DROP }
+    let seen = Seen { ifindex: ifindex(ctx), observer: Observer::Xdp, segments: 1 };
+    if judge(&F::of(ctx), seen, presets).passes() { XDP_PASS } else { XDP_DROP }
 }
 
 /// The interface that a program at XDP is attached to.
@@ -37,25 +37,51 @@ pub fn ifindex(ctx: &XdpContext) -> u32 {
 #[must_use]
 pub fn tc(ctx: &TcContext, observer: Observer, presets: Presets) -> i32 {
     let frame = TcFrame(ctx);
-    let reason = judge(&frame, frame.ifindex(), frame.segments(), observer, presets);
+    if judge(&frame, Seen::at_tc(&frame, observer), presets).passes() { TC_NEXT } else { TC_DROP }
+}
+
+/// As [`tc`], of a frame that was read already, if anything asks for its contents.
+#[inline(always)]
+pub(crate) fn tc_read(
+    ctx: &TcContext,
+    packet: &Packet,
+    observer: Observer,
+    presets: Presets,
+) -> i32 {
+    let frame = TcFrame(ctx);
+    let reason = decide(&frame, packet, Seen::at_tc(&frame, observer), presets);
     if reason.passes() { TC_NEXT } else { TC_DROP }
 }
 
-#[inline(always)]
-fn judge<F: Frame>(
-    frame: &F,
+/// Where a frame is seen, and how many packets it stands for.
+struct Seen {
     ifindex: u32,
-    segments: u32,
     observer: Observer,
-    presets: Presets,
-) -> Reason {
+    segments: u32,
+}
+
+impl Seen {
+    #[inline(always)]
+    fn at_tc(frame: &TcFrame<'_>, observer: Observer) -> Self {
+        Self { ifindex: frame.ifindex(), observer, segments: frame.segments() }
+    }
+}
+
+#[inline(always)]
+fn judge<F: Frame>(frame: &F, seen: Seen, presets: Presets) -> Reason {
     // Where nothing asks for the contents, the parser is not run, and its result not looked at.
     let packet = if presets.needs_frame() { parse(frame) } else { Packet::EMPTY };
-    let reason = verdict(presets, &packet);
+    decide(frame, &packet, seen, presets)
+}
+
+#[inline(always)]
+fn decide<F: Frame>(frame: &F, packet: &Packet, seen: Seen, presets: Presets) -> Reason {
+    let Seen { ifindex, observer, segments } = seen;
+    let reason = verdict(presets, packet);
     let length = frame.wire_len();
     ebpf_netns_count(ifindex, observer as u32, reason as u32, segments, length);
     if presets.contains(Presets::LOG) {
-        report(&packet, ifindex, observer, reason, length);
+        report(packet, ifindex, observer, reason, length);
     }
     reason
 }

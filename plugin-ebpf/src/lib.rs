@@ -86,7 +86,7 @@ macro_rules! policy {
             let policy = $crate::maps::policy($crate::packet::TcFrame(&ctx).ifindex());
             let observer = $crate::plugin_common::abi::Observer::Egress;
             if policy.rules == 0 {
-                return ebpf_netns_presets(ctx.skb.skb, observer as u32, policy.egress.bits());
+                return $crate::rules::presets(&ctx, observer, policy.egress);
             }
             $crate::rules::tc(&ctx, observer, policy.egress, policy.rules)
         }
@@ -102,7 +102,7 @@ macro_rules! policy {
             let policy = $crate::maps::policy($crate::packet::TcFrame(&ctx).ifindex());
             let observer = $crate::plugin_common::abi::Observer::Ingress;
             if policy.rules == 0 {
-                return ebpf_netns_presets(ctx.skb.skb, observer as u32, policy.ingress.bits());
+                return $crate::rules::presets(&ctx, observer, policy.ingress);
             }
             $crate::rules::tc(&ctx, observer, policy.ingress, policy.rules)
         }

@@ -20,6 +20,19 @@ use crate::judge::{self, TC_DROP, TC_NEXT};
 use crate::maps;
 use crate::packet::TcFrame;
 
+/// Judges a frame at TC by presets alone.
+#[inline(always)]
+#[must_use]
+pub fn presets(ctx: &TcContext, observer: Observer, presets: Presets) -> i32 {
+    let skb = ctx.skb.skb;
+    // Not within the next call: of what is called, and what that calls, Linux 5.10 adds up the stacks,
+    // each in steps of 32 bytes, and takes 512 in all.
+    if presets.needs_frame() {
+        ebpf_netns_read(skb);
+    }
+    ebpf_netns_presets(skb, observer as u32, presets.bits())
+}
+
 /// Judges a frame at TC by presets and rules.
 #[inline(always)]
 #[must_use]
@@ -167,6 +180,7 @@ pub(crate) fn ask(rules: u32, egress: bool, question: &Question) -> Ruling {
 
 // Declared by `policy`.
 unsafe extern "C" {
+    safe fn ebpf_netns_presets(skb: *mut __sk_buff, observer: u32, presets: u32) -> i32;
     safe fn ebpf_netns_read(skb: *mut __sk_buff) -> u32;
     safe fn ebpf_netns_standing(skb: *mut __sk_buff, rules: u32, direction: u32) -> u32;
     safe fn ebpf_netns_tell(skb: *mut __sk_buff, of: u32, direction: u32) -> u64;
@@ -208,12 +222,13 @@ impl Tables for InMaps {
 pub mod parts {
     use super::*;
 
-    /// [`judge::tc`].
+    /// [`judge::tc`], of a frame that was read if it has to be.
     #[inline(always)]
     pub fn presets(skb: *mut __sk_buff, observer: u32, presets: u32) -> i32 {
         let observer =
             if observer == Observer::Egress as u32 { Observer::Egress } else { Observer::Ingress };
-        judge::tc(&TcContext::new(skb), observer, Presets::from_bits(presets))
+        let Some(packet) = maps::packet() else { return TC_DROP };
+        judge::tc_read(&TcContext::new(skb), packet, observer, Presets::from_bits(presets))
     }
 
     /// Reads the packet.
