@@ -551,12 +551,12 @@ fn fingerprints_differ_where_anything_does() {
 /// where that passes.
 #[test]
 fn what_is_steady_is_what_a_packet_leaves_as_it_is() {
+    const SYN_ACK: u8 = SYN | ACK;
     let mut random = Mutator::new(7);
     let mut steady = 0;
     for _ in 0..200_000 {
         let now = [5, u32::MAX - 60_000][random.below(2)];
         let protocol = [protocol::TCP, protocol::UDP][random.below(2)];
-        const SYN_ACK: u8 = SYN | ACK;
         let flags = [ACK, ACK, SYN, SYN_ACK, FIN, RST][random.below(6)];
         let said = Said::new(protocol, if protocol == protocol::TCP { flags } else { 0 });
         let lifetimes = [timeout::TCP, timeout::UDP, timeout::TCP_CLOSING];
