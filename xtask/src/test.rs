@@ -91,11 +91,14 @@ fn stages(filter: Option<&str>, root: bool) -> Vec<Stage> {
 
 /// What needs no test to run.
 fn checks() -> Vec<Stage> {
+    let fuzz = "fetch --locked --manifest-path tests/fuzz/Cargo.toml";
     let clippy = "clippy --workspace --exclude plugin-ebpf --all-targets -- -D warnings";
     vec![
         cargo("formatting", &words("fmt --all -- --check")),
         Stage { name: "rules of the house", action: Action::Own(&["tidy"]) },
         Stage { name: "committed kernel programs", action: Action::Own(&["ebpf", "--check"]) },
+        // They are no part of the workspace, and so nothing else would notice that it is out of date.
+        cargo("lock file of the fuzz targets", &words(fuzz)),
         cargo("clippy", &words(clippy)),
     ]
 }
