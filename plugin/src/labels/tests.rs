@@ -87,10 +87,11 @@ fn a_value_may_be_the_name_of_a_policy_and_of_nothing_else() {
     let web = LabelPolicy { named, ..tc(Presets::DROP_UDP, Direction::Both) };
     assert_eq!(read("web"), Ok(Some(web)));
     assert_eq!(read("log"), Ok(Some(tc(Presets::LOG, Direction::Both))));
-    let error = read("wbe").expect_err("refused").to_string();
+    let error = read("bew").expect_err("refused").to_string();
     assert!(!error.contains("did you mean"), "two of three letters differ: {error}");
     for (value, words) in [
         ("webb", ["tc.policy", "\"webb\"", "/etc/policies", "did you mean web?"]),
+        ("wbe", ["tc.policy", "\"wbe\"", "/etc/policies", "did you mean web?"]),
         ("drop-tpc", ["column 1", "drop-all", "/etc/policies", "drop-tcp?"]),
     ] {
         let error = read(value).expect_err("refused").to_string();

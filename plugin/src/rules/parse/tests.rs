@@ -109,6 +109,7 @@ fn what_is_no_rule_is_refused() {
         ("true", 1, &["allow or deny"]),
         ("allow tpc 80", 7, &["\"tpc\"", "tcp, udp, icmp, sctp, any"]),
         ("allow TCP 80", 7, &["did you mean tcp?"]),
+        ("allow tpc 80", 7, &["did you mean tcp?"]),
         ("allow lgo tcp", 7, &["log, dns"]),
         ("allow tcp log", 11, &["\"log\"", "a port from 1 to 65535"]),
         ("log allow", 1, &["\"log\"", "allow or deny"]),
