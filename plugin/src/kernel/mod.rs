@@ -21,6 +21,7 @@ mod refusal;
 mod rules;
 mod stats;
 mod ticks;
+mod traffic;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +45,7 @@ pub use self::query::{AttachedProgram, attached};
 pub use self::refusal::Refusal;
 pub use self::rules::InterfaceRules;
 pub use self::stats::{Count, Traffic};
+pub use self::traffic::{CountedAt, TrafficCounters};
 pub use self::worker::{Done, Reply};
 use crate::plan::{Hook, Step, Way};
 
@@ -184,18 +186,6 @@ impl Kernel {
     #[must_use]
     pub fn first_counter(&self, number: u32) -> Option<u32> {
         self.rules.first_counter(number)
-    }
-
-    /// What a hook's program saw on an interface.
-    #[must_use]
-    pub fn traffic(&self, ifindex: Ifindex, hook: Hook) -> Traffic {
-        let key = StatsKey { ifindex: ifindex.get(), observer: observer(hook) as u32 };
-        let mut traffic = self
-            .stats
-            .get(&key, 0)
-            .map_or_else(|_| Traffic::default(), |stats| Traffic::sum(&stats));
-        traffic.let_through(self.rules.passed(ifindex, hook));
-        traffic
     }
 
     /// The program of a hook.

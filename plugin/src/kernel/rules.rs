@@ -192,17 +192,14 @@ impl RuleStore {
         self.taken.get(&number).map(|extent| extent.first_counter)
     }
 
-    /// What rules let through to or from an interface.
-    pub(super) fn passed(&self, ifindex: Ifindex, hook: Hook) -> Counter {
-        let mut sum = Counter::default();
-        let per_cpu = self.tables.get(&ifindex).map(|table| self.passes.get(&table.passes(), 0));
-        for mut passes in per_cpu.into_iter().flatten().flat_map(|values| values.to_vec()) {
-            if let Some(Counter { packets, bytes }) = of_hook(&mut passes, hook) {
-                sum.packets += *packets;
-                sum.bytes += *bytes;
-            }
-        }
-        sum
+    /// The map that counts what rules let through.
+    pub(super) fn passes(&self) -> &PerCpuArray<MapData, Passes> {
+        &self.passes
+    }
+
+    /// Where in it an interface with rules is counted.
+    pub(super) fn passes_of(&self, ifindex: Ifindex) -> Option<u32> {
+        self.tables.get(&ifindex).map(Table::passes)
     }
 
     /// Counts anew what rules let through.
@@ -294,6 +291,18 @@ impl RuleStore {
             }
         }
     }
+}
+
+/// What rules let through at a hook, by the place in the map.
+pub(super) fn passed(passes: &PerCpuArray<MapData, Passes>, place: u32, hook: Hook) -> Counter {
+    let mut sum = Counter::default();
+    for mut passes in passes.get(&place, 0).iter().flat_map(|values| values.to_vec()) {
+        if let Some(Counter { packets, bytes }) = of_hook(&mut passes, hook) {
+            sum.packets += *packets;
+            sum.bytes += *bytes;
+        }
+    }
+    sum
 }
 
 fn of_hook(Passes { egress, ingress }: &mut Passes, hook: Hook) -> Option<&mut Counter> {
