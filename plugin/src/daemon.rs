@@ -1,14 +1,16 @@
 //! The daemon: starts the sources and the engine, and ends them in order.
 
 use std::io;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ebpf_netns::docker::Endpoint;
 use ebpf_netns::monitor::MonitorError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -19,15 +21,17 @@ use crate::control::{self, ServerError};
 use crate::docker;
 use crate::engine::{Engine, EngineError, Parts, QUEUE};
 use crate::event::Event;
-use crate::kernel::{HitCounters, Kernel, LoadError, PacketEvents, Pins, PinsError, Programs};
+use crate::kernel::{Kernel, LoadError, PacketEvents, Pins, PinsError, Programs};
 use crate::links;
 use crate::look::Look;
+use crate::metrics::{self, Sampler};
 use crate::plan::TcFlavour;
 use crate::records::Records;
 use crate::reload;
 use crate::sandbox::{self, Sandbox, SandboxError};
 use crate::service;
 use crate::sweeper;
+use crate::tally::Tally;
 
 /// How soon what failed is tried again.
 const TICK: Duration = Duration::from_secs(1);
@@ -53,6 +57,10 @@ pub struct Options {
     pub tc: Option<TcFlavour>,
     /// Strict mode, and the bridges that it governs: Docker's if none are named.
     pub strict: Option<Vec<String>>,
+    /// Where metrics are asked for, beside the control socket.
+    pub metrics: Option<TcpListener>,
+    /// Counts what the engine does not.
+    pub tally: Arc<Tally>,
 }
 
 /// The daemon could not start, or could not go on.
@@ -99,18 +107,20 @@ pub enum DaemonError {
 ///
 /// When it cannot start, or an essential part fails.
 pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> {
+    let started = SystemTime::now();
     let control = control::bind(&options.control_socket)?;
     let stop = stop_signal()?;
     let hangups = listen(SignalKind::hangup())?;
     let (kernel, packets) = Kernel::new(options.programs, options.pins)?;
     let hits = kernel.hit_counters()?;
+    let traffic = kernel.traffic_counters()?;
     let (events, receiver) = mpsc::channel(QUEUE);
     let look = Arc::new(Look::default());
     // Subscribing comes before listing, which the engine does first.
     let links = links::watch(events.clone())?;
     let records = Records::open(&options.state)
         .map_err(|source| DaemonError::System { what: "start the records' thread", source })?;
-    let Options { config, tc, strict, .. } = options;
+    let Options { config, tc, strict, tally, .. } = options;
     let own = events.downgrade();
     let parts = Parts { kernel, records, config, tc, strict, look: Arc::clone(&look), own };
     let engine = start_engine(parts, receiver)?;
@@ -121,16 +131,23 @@ pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> 
     let mut sources = JoinSet::new();
     let gone = links.gone();
     sources.spawn(links.ended());
-    sources.spawn(docker::watch(options.docker, look, events.clone()));
+    sources.spawn(docker::watch(options.docker, look, events.clone(), Arc::clone(&tally)));
     sources.spawn(tick(events.clone()));
     // Enforcement goes on without these.
     let mut helpers = JoinSet::new();
     helpers.spawn(async move { sweeper::run(&gone).await });
-    helpers.spawn(watch_packets(packets, events.clone()));
+    helpers.spawn(watch_packets(packets, events.clone(), Arc::clone(&tally)));
+    let measured = metrics::Sources { engine: events.clone(), traffic, tally, started };
+    let (sampler, sampling) = metrics::start(measured);
+    helpers.spawn(sampling);
+    if let Some(listener) = options.metrics {
+        helpers.spawn(serve_metrics(listener, sampler.clone()));
+    }
     let (reloads, requests) = mpsc::channel(reload::QUEUE);
     helpers.spawn(reload::run(options.place, requests, events.clone()));
     helpers.spawn(reload::on_hangup(hangups, reloads.clone()));
-    helpers.spawn(serve(control, events.clone(), reloads, hits));
+    let answers = control::Answers { engine: events.clone(), reloads, hits, sampler };
+    helpers.spawn(serve(control, answers));
     helpers.spawn(service::watchdog(events.clone()));
     info!(socket = %options.control_socket.display(), "ready");
     service::ready();
@@ -194,22 +211,28 @@ async fn tick(events: mpsc::Sender<Event>) {
 }
 
 /// Reports that the engine has no time for are dropped: enforcement comes first.
-async fn watch_packets(packets: PacketEvents, events: mpsc::Sender<Event>) {
-    let sink = |record| {
-        !matches!(events.try_send(Event::Packet(record)), Err(mpsc::error::TrySendError::Closed(_)))
+async fn watch_packets(packets: PacketEvents, events: mpsc::Sender<Event>, tally: Arc<Tally>) {
+    let sink = |record| match events.try_send(Event::Packet(record)) {
+        Ok(()) => true,
+        Err(TrySendError::Full(_)) => {
+            tally.reports_lost.add(1);
+            true
+        }
+        Err(TrySendError::Closed(_)) => false,
     };
     if let Err(error) = packets.forward(sink).await {
         error!(%error, "reports of packets cannot be read");
     }
 }
 
-async fn serve(
-    control: control::Control,
-    events: mpsc::Sender<Event>,
-    reloads: mpsc::Sender<reload::Reply>,
-    hits: HitCounters,
-) {
-    if let Err(error) = control::serve(control, events, reloads, hits).await {
+async fn serve(control: control::Control, answers: control::Answers) {
+    if let Err(error) = control::serve(control, answers).await {
         error!(%error, "the control socket failed");
+    }
+}
+
+async fn serve_metrics(listener: TcpListener, sampler: Sampler) {
+    if let Err(error) = metrics::serve(listener, sampler).await {
+        error!(%error, "metrics are not served any more");
     }
 }

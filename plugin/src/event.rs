@@ -8,6 +8,7 @@ use crate::explain::ExplainAsked;
 use crate::facts::Snapshot;
 use crate::kernel::Done;
 use crate::listing::StandingRules;
+use crate::metrics::Sample;
 use crate::reload::Reload;
 use crate::start::StartAsked;
 use crate::status::Status;
@@ -23,6 +24,8 @@ pub enum Event {
     Packet(PacketRecord),
     /// Somebody wants to know.
     Status(oneshot::Sender<Status>),
+    /// Somebody measures.
+    Metrics(oneshot::Sender<Sample>),
     /// Somebody wants to know the rules of every interface.
     Rules(oneshot::Sender<Vec<StandingRules>>),
     /// Somebody wants to know what becomes of a packet of a container.

@@ -10,6 +10,7 @@ use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
 use crate::sandbox::come_in_turn;
+use crate::tally::Tally;
 
 /// How many bytes wait to be written: thousands of lines. Beyond, lines are lost.
 const MOST: usize = 1 << 20;
@@ -49,17 +50,19 @@ struct State {
     lines: Vec<u8>,
     /// Lines that were lost and are not told yet.
     lost: u64,
+    tally: Arc<Tally>,
     /// Whether lines are being written.
     under_way: bool,
 }
 
 impl Log {
     /// Starts the log. Nothing of it is written yet: that takes a second thread.
-    pub(crate) fn start(format: LogFormat) -> Self {
+    pub(crate) fn start(format: LogFormat, tally: Arc<Tally>) -> Self {
         let filter = EnvFilter::builder()
             .with_default_directive(tracing::Level::INFO.into())
             .from_env_lossy();
-        let queue = Arc::new(Queue::default());
+        let state = Mutex::new(State { tally, ..State::default() });
+        let queue = Arc::new(Queue { state, ..Queue::default() });
         let lines = Arc::clone(&queue);
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
@@ -152,7 +155,7 @@ impl State {
     /// Takes a line, or loses it.
     fn push(&mut self, lines: &[u8]) {
         if self.lines.len() + lines.len() > MOST {
-            self.lost += 1;
+            self.lose(1);
         } else {
             self.lines.extend_from_slice(lines);
         }
@@ -165,8 +168,13 @@ impl State {
             return std::mem::take(&mut self.lost);
         }
         let ends = lines.split(|byte| *byte == b'\n').count() - 1;
-        self.lost += u64::try_from(ends).unwrap_or(u64::MAX);
+        self.lose(u64::try_from(ends).unwrap_or(u64::MAX));
         0
+    }
+
+    fn lose(&mut self, lines: u64) {
+        self.lost += lines;
+        self.tally.log_lines_lost.add(lines);
     }
 }
 
@@ -186,5 +194,6 @@ mod tests {
         assert_eq!(state.done(&lines[..2 * line.len()], false), 0, "nothing to tell it to");
         assert_eq!(state.done(&line, true), 7, "5 that were too many, 2 that failed");
         assert_eq!(state.done(&line, true), 0, "told once");
+        assert_eq!(state.tally.log_lines_lost.get(), 7, "and remembered");
     }
 }

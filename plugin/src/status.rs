@@ -78,6 +78,14 @@ pub struct Counts {
     pub overruns: u64,
     /// Records that could not be written, read or removed.
     pub record_failures: u64,
+    /// How often everything was compared with what it should be.
+    pub reconciliations: u64,
+    /// How often Docker ceased to answer.
+    pub docker_outages: u64,
+    /// Configurations that were taken while the daemon ran.
+    pub reloads: u64,
+    /// Those that were refused.
+    pub refused_reloads: u64,
 }
 
 /// Whether Docker answers.
@@ -132,6 +140,10 @@ pub enum State {
 }
 
 impl State {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Idle, Self::Enforced, Self::Closed, Self::Unenforceable, Self::Open, Self::Unknown];
+
     /// The word for it.
     #[must_use]
     pub const fn name(self) -> &'static str {

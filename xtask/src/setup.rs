@@ -20,7 +20,7 @@ pub(crate) struct Need {
     pub(crate) package: &'static str,
 }
 
-const NEEDS: [Need; 19] = [
+const NEEDS: [Need; 20] = [
     Need { program: "bash", package: "bash" },
     Need { program: "bpftool", package: "bpftool" },
     Need { program: "busybox", package: "busybox-static" },
@@ -36,6 +36,7 @@ const NEEDS: [Need; 19] = [
     Need { program: "nft", package: "nftables" },
     Need { program: "nginx", package: "nginx-light" },
     Need { program: "nsenter", package: "util-linux" },
+    Need { program: "promtool", package: "prometheus" },
     Need { program: "strace", package: "strace" },
     Need { program: "systemd-analyze", package: "systemd" },
     Need { program: "tar", package: "tar" },
@@ -122,9 +123,13 @@ fn install(packages: &[&str]) -> Result<()> {
         let install = ["install", "--yes", "--no-install-recommends", "docker-cli"];
         ui::run(&mut apt_get(&install))?;
     }
-    if packages.contains(&"nginx-light") && find("systemctl").is_some() {
-        // Nobody asked for a web server at the next boot.
-        ui::run(Command::new("systemctl").args(["--quiet", "disable", "nginx.service"]))?;
+    // Nobody asked for a web server or a monitoring system at the next boot.
+    for (package, service) in
+        [("nginx-light", "nginx.service"), ("prometheus", "prometheus.service")]
+    {
+        if packages.contains(&package) && find("systemctl").is_some() {
+            ui::run(Command::new("systemctl").args(["--quiet", "disable", service]))?;
+        }
     }
     Ok(())
 }

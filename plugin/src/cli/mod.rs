@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::Place;
 use crate::control::DEFAULT_SOCKET;
 use crate::log::LogFormat;
+use crate::metrics::Loopback;
 use crate::plan::TcFlavour;
 use crate::rules::Direction;
 use crate::sandbox::Unlisted;
@@ -73,6 +74,8 @@ enum Verb {
     /// network namespace that the daemon is in.
     #[command(after_help = PACKETS)]
     Explain(ExplainArgs),
+    /// Print the daemon's metrics, in Prometheus' text format.
+    Metrics(MetricsArgs),
     /// Have the daemon load its configuration again, as SIGHUP does, and say what came of it.
     ///
     /// Nothing is released meanwhile. A configuration that is not understood is refused as a whole:
@@ -118,6 +121,9 @@ struct Run {
     /// A bridge that strict mode governs, in place of all of Docker's; may be given several times.
     #[arg(long = "strict-bridge", value_name = "NAME", requires = "strict")]
     strict_bridges: Vec<String>,
+    /// Serve metrics at this loopback address, whatever the configuration says: 127.0.0.1:9464.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<Loopback>,
     /// How to write the log, to standard error. `RUST_LOG` sets how much.
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
@@ -196,6 +202,13 @@ struct ExplainArgs {
     /// How to show it. As JSON it is a list, also of one packet.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+}
+
+#[derive(Debug, Args)]
+struct MetricsArgs {
+    /// Where the daemon listens.
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    control_socket: PathBuf,
 }
 
 #[derive(Debug, Args)]

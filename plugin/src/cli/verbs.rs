@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser as _;
 use ebpf_netns::docker::{BadEndpoint, DockerError, Endpoint};
@@ -14,7 +15,9 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::explain;
 use super::runtime::{self, RuntimeVerb};
-use super::{AttachedArgs, Cli, Format, Places, ReloadArgs, Run, StatusArgs, Verb, check, table};
+use super::{
+    AttachedArgs, Cli, Format, MetricsArgs, Places, ReloadArgs, Run, StatusArgs, Verb, check, table,
+};
 use crate::config::{self, ConfigErrors};
 use crate::control::{self, ClientError};
 use crate::daemon::{self, DaemonError, Options};
@@ -26,10 +29,12 @@ use crate::kernel::examine::ExamineError;
 use crate::kernel::{self, CleanError, LoadError, Pins, PinsError, Programs, attached};
 use crate::labels::LabelErrors;
 use crate::log::Log;
+use crate::metrics;
 use crate::records;
 use crate::register::RegisterError;
 use crate::reload::Outcome;
 use crate::sandbox::{self, Paths, SandboxError, Settings};
+use crate::tally::Tally;
 
 /// Reads the command line and does what it says.
 #[must_use]
@@ -40,6 +45,7 @@ pub fn main() -> ExitCode {
         Verb::Clean(args) => (clean(&args), Format::Table),
         Verb::Status(args) => (status(&args), args.format),
         Verb::Explain(args) => (explain::run(&args), args.format),
+        Verb::Metrics(args) => (show_metrics(&args), Format::Table),
         Verb::Reload(args) => (reload(&args), args.format),
         Verb::Check(args) => (check::run(&args), args.format),
         Verb::Attached(args) => (show_attached(&args), args.format),
@@ -73,7 +79,8 @@ pub fn main() -> ExitCode {
 fn run(args: Run) -> Result<(), Failure> {
     let Run { docker_host, docker_exec_root, control_socket, places, tc, log_format, .. } = args;
     let Places { pins, state } = places;
-    let mut log = Log::start(log_format);
+    let tally = Arc::new(Tally::default());
+    let mut log = Log::start(log_format, Arc::clone(&tally));
     let docker = endpoint(docker_host)?;
     let place = args.config.place();
     let config = config::load(&place)?;
@@ -101,14 +108,27 @@ fn run(args: Run) -> Result<(), Failure> {
     kernel::probe();
     // With all that it has now, of which the next lines leave less.
     let programs = Programs::load(&pins).map_err(DaemonError::from)?;
+    // No port can be bound once the sandbox is entered.
+    let metrics = args.metrics.or(config.metrics).and_then(metrics::listen);
     // This takes CAP_SYS_NICE.
     sandbox::come_first();
     // Before there is a second thread, which would keep what it has.
     let sandbox = sandbox::enter(settings)?;
     log.detach()
         .map_err(|source| DaemonError::System { what: "start the log's thread", source })?;
-    let options =
-        Options { docker, control_socket, programs, pins, state, place, config, tc, strict };
+    let options = Options {
+        docker,
+        control_socket,
+        programs,
+        pins,
+        state,
+        place,
+        config,
+        tc,
+        strict,
+        metrics,
+        tally,
+    };
     let runtime = usual_threads().on_thread_start(sandbox::come_in_turn).build()?;
     Ok(runtime.block_on(daemon::run(options, sandbox))?)
 }
@@ -149,6 +169,14 @@ fn reload(args: &ReloadArgs) -> Result<(), Failure> {
         Outcome::Taken(taken) => print(args.format, &taken, || table::taken(&taken)),
         Outcome::Refused { errors } => Err(Failure::Refused(errors)),
     }
+}
+
+fn show_metrics(args: &MetricsArgs) -> Result<(), Failure> {
+    let text = runtime()?.block_on(control::metrics(&args.control_socket))?;
+    let mut out = io::stdout().lock();
+    out.write_all(&text)?;
+    out.flush()?;
+    Ok(())
 }
 
 fn show_attached(args: &AttachedArgs) -> Result<(), Failure> {

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use self::document::{Reader, Value};
 pub use self::problem::{ConfigErrors, Problem};
 use crate::labels::{self, LabelPolicy, NamedPolicy, Policies};
+use crate::metrics::Loopback;
 use crate::plan::TcFlavour;
 
 /// The file unless the daemon is told otherwise; it need not be there.
@@ -27,8 +28,8 @@ pub const DEFAULT_FILE: &str = "/etc/ebpf-netns/config.toml";
 /// The directory of the named policies, beside the file.
 const POLICIES: &str = "policies";
 
-const KEYS: [&str; 6] =
-    ["default", "on_error", "require_sandbox", "strict", "strict_bridges", "tc"];
+const KEYS: [&str; 7] =
+    ["default", "metrics", "on_error", "require_sandbox", "strict", "strict_bridges", "tc"];
 
 /// The longest name of an interface, in bytes.
 const MAX_INTERFACE_BYTES: usize = 15;
@@ -71,6 +72,8 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// The policy of every container, which labels can only tighten.
     pub default: Option<LabelPolicy>,
+    /// Where metrics are served, beside the control socket.
+    pub metrics: Option<Loopback>,
     /// What a label does that is not understood.
     pub on_error: OnError,
     /// Whether the daemon ends where the kernel cannot confine it in every way.
@@ -171,6 +174,7 @@ fn read(reader: &mut Reader<'_>, policies: Policies) -> Config {
         let name: &str = key.get_ref();
         match name {
             "default" => config.default = default_policy(reader, &value, &config.policies),
+            "metrics" => config.metrics = metrics(reader, name, &value),
             "on_error" => {
                 let words = [("closed", OnError::Closed), ("audit", OnError::Audit)];
                 config.on_error = reader.word(name, &value, &words).unwrap_or_default();
@@ -192,6 +196,16 @@ fn read(reader: &mut Reader<'_>, policies: Policies) -> Config {
         }
     }
     config
+}
+
+fn metrics(reader: &mut Reader<'_>, key: &str, value: &Value<'_>) -> Option<Loopback> {
+    match reader.string(key, value)?.parse() {
+        Ok(address) => Some(address),
+        Err(error) => {
+            reader.problem(value.span(), format!("{key}: {error}"));
+            None
+        }
+    }
 }
 
 fn bridges(reader: &mut Reader<'_>, key: &str, value: &Value<'_>) -> Vec<String> {

@@ -65,13 +65,14 @@ fn an_empty_file_is_the_default_configuration() {
 fn every_key_is_read() {
     let config = accepts(
         "on_error = \"audit\"\nrequire_sandbox = true\nstrict = true\ntc = \"clsact\"\n\
-         strict_bridges = [\"br0\", \"lan\"]\n\
+         strict_bridges = [\"br0\", \"lan\"]\nmetrics = \"127.0.0.1:9464\"\n\
          [default]\n\"xdp.policy\" = \"log\"\n\"xdp.mode\" = \"generic\"\n\
          \"tc.policy\" = \"web\"\n\"tc.direction\" = \"ingress\"\n",
     );
     assert_eq!(config.on_error, OnError::Audit);
     assert!(config.require_sandbox && config.strict);
     assert_eq!(config.strict_bridges, ["br0", "lan"]);
+    assert_eq!(config.metrics, "127.0.0.1:9464".parse().ok());
     assert_eq!(config.tc, Some(TcFlavour::Clsact));
     let xdp = Some(XdpPolicy { presets: Presets::LOG, mode: XdpMode::Generic });
     let presets = Presets::DROP_UDP | Presets::LOG;
@@ -98,6 +99,9 @@ fn what_is_wrong_is_told_with_its_line() {
     refuses("strict = \"true\"\n", &[&[":1: strict: found a string, expected true or false"]]);
     refuses("on_error = \"open\"\n", &[&[":1: on_error: found \"open\"", "closed, audit"]]);
     refuses("on_error = \"Audit\"\n", &[&["did you mean audit?"]]);
+    refuses("metrics = 9464\n", &[&[":1: metrics: found a number, expected a string"]]);
+    refuses("\nmetrics = \"9464\"\n", &[&[":2: metrics: found \"9464\"", "127.0.0.1:9464"]]);
+    refuses("metrics = \"0.0.0.0:9464\"\n", &[&["0.0.0.0:9464 is not a loopback", "proxy"]]);
     refuses("tc = 1\n", &[&["tc: found a number, expected a string"]]);
     refuses("tc = \"tcx2\"\n", &[&["auto, tcx, clsact; did you mean tcx?"]]);
     refuses("strict_bridges = \"br0\"\n", &[&["found a string, expected a list of strings"]]);

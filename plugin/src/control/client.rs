@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{EXPLAIN_PATH, MAY_START_PATH, RELOAD_PATH, STATUS_PATH, STATUS_WITH_RULES_PATH};
 use crate::explain;
+use crate::metrics;
 use crate::reload::Outcome;
 use crate::start::{Question, Verdict};
 use crate::status::Status;
@@ -140,6 +141,16 @@ pub async fn reload(socket: &Path) -> Result<Outcome, ClientError> {
     within(ANSWER, ask(socket, request)).await
 }
 
+/// Asks the daemon at this socket for its metrics, in Prometheus' text format.
+///
+/// # Errors
+///
+/// When there is none, or it gives no answer.
+pub async fn metrics(socket: &Path) -> Result<Bytes, ClientError> {
+    let request = Request::get(metrics::PATH).body(Full::default());
+    within(ANSWER, read(socket, request)).await
+}
+
 async fn within<T>(
     patience: Duration,
     answer: impl Future<Output = Result<T, ClientError>>,
@@ -151,6 +162,13 @@ async fn ask<T: DeserializeOwned>(
     socket: &Path,
     request: Result<Request<Full<Bytes>>, hyper::http::Error>,
 ) -> Result<T, ClientError> {
+    serde_json::from_slice(&read(socket, request).await?).map_err(senseless)
+}
+
+async fn read(
+    socket: &Path,
+    request: Result<Request<Full<Bytes>>, hyper::http::Error>,
+) -> Result<Bytes, ClientError> {
     let mut request = request.map_err(senseless)?;
     request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
     let stream = connect(socket).await?;
@@ -163,8 +181,7 @@ async fn ask<T: DeserializeOwned>(
             return Err(ClientError::Answer(status));
         }
         let body = Limited::new(response.into_body(), LARGEST);
-        let bytes = body.collect().await.map_err(ClientError::Senseless)?.to_bytes();
-        serde_json::from_slice(&bytes).map_err(senseless)
+        Ok(body.collect().await.map_err(ClientError::Senseless)?.to_bytes())
     };
     // The connection has to be driven for the exchange to go on; it may end first.
     tokio::select! {

@@ -3,8 +3,8 @@
 mod client;
 mod server;
 
-pub use self::client::{ClientError, explain, may_start, reload, status};
-pub use self::server::{Control, ServerError, bind, serve};
+pub use self::client::{ClientError, explain, may_start, metrics, reload, status};
+pub use self::server::{Answers, Control, ServerError, bind, serve};
 
 /// Where the daemon listens unless it is told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/ebpf-netns/control.sock";

@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use ebpf_netns::Ifindex;
@@ -24,6 +25,7 @@ use crate::event::Event;
 use crate::explain::{self, Answer, ExplainAsked};
 use crate::kernel::HitCounters;
 use crate::listing::StandingRules;
+use crate::metrics::{self, Sampler};
 use crate::reload::Reply;
 use crate::start::{Question, StartAsked, Verdict};
 
@@ -111,17 +113,25 @@ pub fn bind(path: &Path) -> Result<Control, ServerError> {
     Ok(Control { listener, path: path.to_path_buf(), _lock: lock })
 }
 
+/// Where answers come from.
+pub struct Answers {
+    /// The engine.
+    pub engine: mpsc::Sender<Event>,
+    /// Who loads the configuration again.
+    pub reloads: mpsc::Sender<Reply>,
+    /// What each rule decided over.
+    pub hits: HitCounters,
+    /// Who measures.
+    pub sampler: Sampler,
+}
+
 /// Answers until the future is dropped, or the socket fails.
 ///
 /// # Errors
 ///
 /// When the socket fails.
-pub async fn serve(
-    control: Control,
-    engine: mpsc::Sender<Event>,
-    reloads: mpsc::Sender<Reply>,
-    hits: HitCounters,
-) -> io::Result<()> {
+pub async fn serve(control: Control, answers: Answers) -> io::Result<()> {
+    let Answers { engine, reloads, hits, sampler } = answers;
     let Control { listener, path, _lock } = control;
     let _remove = RemoveOnDrop(path);
     let reload = axum::Router::new().route(RELOAD_PATH, post(reload)).with_state(reloads);
@@ -133,6 +143,7 @@ pub async fn serve(
         .route(MAY_START_PATH, post(may_start))
         .route(EXPLAIN_PATH, post(explain).layer(DefaultBodyLimit::max(LARGEST_QUESTION)))
         .with_state(engine)
+        .merge(axum::Router::new().route(metrics::PATH, get(measures)).with_state(sampler))
         .merge(with_rules)
         .merge(reload);
     axum::serve(listener, router).await
@@ -143,6 +154,13 @@ async fn answer(State(engine): State<mpsc::Sender<Event>>) -> Response {
     let asked = engine.send(Event::Status(reply)).await.is_ok();
     match timeout(ANSWER, answer).await {
         Ok(Ok(status)) if asked => Json(status).into_response(),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "the engine does not answer").into_response(),
+    }
+}
+
+async fn measures(State(sampler): State<Sampler>) -> Response {
+    match timeout(ANSWER, sampler.text()).await {
+        Ok(Some(text)) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "the engine does not answer").into_response(),
     }
 }

@@ -33,21 +33,28 @@ use self::session::{Around, End};
 use crate::event::{DockerNews, Event};
 use crate::look::Look;
 use crate::nameservers::Known;
+use crate::tally::Tally;
 
 /// Watches a Docker engine for ever, whatever it does. `look` asks for another look at once.
 ///
 /// Returns when nobody listens any more.
-pub async fn watch(endpoint: Endpoint, look: Arc<Look>, engine: mpsc::Sender<Event>) {
+pub async fn watch(
+    endpoint: Endpoint,
+    look: Arc<Look>,
+    engine: mpsc::Sender<Event>,
+    tally: Arc<Tally>,
+) {
     let mut outage = Outage::default();
-    let mut stalls: u64 = 0;
     let mut nameservers = Known::default();
     loop {
         let began = Instant::now();
-        let around = Around { look: &look, engine: &engine, nameservers: &mut nameservers };
+        let nameservers = &mut nameservers;
+        let around = Around { look: &look, engine: &engine, tally: &tally, nameservers };
         match session::run(&endpoint, around).await {
             End::Unheard => return,
             End::Silent => {
-                stalls += 1;
+                tally.docker_stalls.add(1);
+                let stalls = tally.docker_stalls.get();
                 warn!(%endpoint, stalls, "Docker's events stalled: subscribing again");
             }
             End::Lost(reason) => {

@@ -23,6 +23,7 @@ use crate::event::{DockerNews, Event};
 use crate::facts::Snapshot;
 use crate::look::Look;
 use crate::nameservers::{Files, Known};
+use crate::tally::Tally;
 
 /// How often everything is looked at again, whatever the events say.
 const RECONCILE: Duration = Duration::from_secs(30);
@@ -56,6 +57,7 @@ impl From<AskError> for End {
 pub(super) struct Around<'a> {
     pub(super) look: &'a Look,
     pub(super) engine: &'a mpsc::Sender<Event>,
+    pub(super) tally: &'a Tally,
     pub(super) nameservers: &'a mut Known,
 }
 
@@ -224,6 +226,7 @@ impl Observer<'_> {
         let reading = spawn_blocking(|| Files::of_system().read());
         let (gathered, nameservers) = tokio::join!(timeout(LOOK, gathering), reading);
         let gathered = gathered.map_err(slow)??;
+        self.around.tally.docker_looked.now();
         if let Ok(nameservers) = nameservers {
             self.around.nameservers.take(nameservers);
         }

@@ -115,6 +115,7 @@ impl Engine {
                     error!(%problem, "configuration not understood: the one before holds");
                 }
                 self.operator.refused.clone_from(&errors);
+                self.counts.refused_reloads += 1;
                 // Whoever asked may have gone.
                 reply.send(Outcome::Refused { errors }).ok();
                 return;
@@ -128,6 +129,7 @@ impl Engine {
         }
         let mut notes = Vec::new();
         for (key, changed) in [
+            ("metrics", config.metrics != before.metrics),
             ("require_sandbox", config.require_sandbox != before.require_sandbox),
             ("strict", config.strict != before.strict),
             ("strict_bridges", config.strict_bridges != before.strict_bridges),
@@ -141,6 +143,7 @@ impl Engine {
         self.look.ask();
         self.operator.since = SystemTime::now();
         self.operator.refused.clear();
+        self.counts.reloads += 1;
         let containers = self.world.containers.len();
         info!(containers, changed, "configuration loaded");
         let taken = Taken { containers, changed, unfinished: 0, notes };

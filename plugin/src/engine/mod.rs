@@ -14,6 +14,7 @@ mod enforce;
 mod explain;
 mod inbox;
 mod long;
+mod metrics;
 mod newcomers;
 mod pace;
 mod packets;
@@ -51,7 +52,7 @@ use crate::kernel::Kernel;
 use crate::look::Look;
 use crate::plan::TcFlavour;
 use crate::records::Records;
-use crate::status::Status;
+use crate::status::{Counts, Status};
 
 /// Events that wait for the engine; beyond, the sources wait.
 pub const QUEUE: usize = 4096;
@@ -99,20 +100,13 @@ pub struct Engine {
     pace: Pace,
     /// Interfaces that somebody else may have changed.
     damaged: BTreeSet<Ifindex>,
+    /// But for what the records count themselves.
     counts: Counts,
     asked: Vec<(Instant, oneshot::Sender<Status>)>,
     /// Whether the links have to be listed again, since that failed.
     unlisted: bool,
     inbox: Inbox,
     own: mpsc::WeakSender<Event>,
-}
-
-/// What happened since the start.
-#[derive(Clone, Copy, Debug, Default)]
-struct Counts {
-    quarantined: u64,
-    repairs: u64,
-    overruns: u64,
 }
 
 /// The engine cannot start.
@@ -226,6 +220,7 @@ impl Engine {
                 Some(Event::Packet(record)) => packets::log(&record, &self.world),
                 Some(Event::Status(reply)) => self.asked.push((Instant::now(), reply)),
                 // Whoever asked may have gone.
+                Some(Event::Metrics(reply)) => drop(reply.send(self.sample())),
                 Some(Event::Rules(reply)) => drop(reply.send(self.all_standing_rules())),
                 Some(Event::Explain(ExplainAsked { container, reply })) => {
                     drop(reply.send(self.subject(&container)));
@@ -251,7 +246,12 @@ impl Engine {
                 info!(api = version, "connected to Docker");
                 self.world.docker = Some(Ok(version));
             }
-            DockerNews::Unreachable(reason) => self.world.docker = Some(Err(reason)),
+            DockerNews::Unreachable(reason) => {
+                if !matches!(self.world.docker, Some(Err(_))) {
+                    self.counts.docker_outages += 1;
+                }
+                self.world.docker = Some(Err(reason));
+            }
             DockerNews::Seen(snapshot) => {
                 self.start_gate.seen(&snapshot);
                 self.learn_names(&snapshot);
@@ -342,6 +342,7 @@ impl Engine {
 
     /// Looks at what is in doubt, decides, and acts.
     fn reconcile(&mut self) {
+        self.counts.reconciliations += 1;
         self.look_at_doubtful_containers();
         self.backlog.clear();
         for (ifindex, wanted) in self.world.wanted() {

@@ -43,13 +43,13 @@ impl Engine {
             config: self.config(),
             containers,
             quarantined: self.newcomers(),
-            counts: Counts {
-                quarantined: self.counts.quarantined,
-                repairs: self.counts.repairs,
-                overruns: self.counts.overruns,
-                record_failures: self.records.failures(),
-            },
+            counts: self.counts(),
         }
+    }
+
+    /// What happened since the start.
+    pub(super) fn counts(&self) -> Counts {
+        Counts { record_failures: self.records.failures(), ..self.counts }
     }
 
     fn config(&self) -> ConfigStatus {
@@ -104,29 +104,59 @@ impl Engine {
 
     pub(super) fn interface(&self, container: &Watched, interface: &Interface) -> InterfaceStatus {
         let link = interface.container();
+        let (state, reason) = self.standing(interface);
         let bare = InterfaceStatus {
             name: link.name.clone(),
             ifindex: link.index,
             network: network_of(container, link),
             host: None,
-            state: State::Unenforceable,
-            reason: None,
+            state,
+            reason,
             notes: Vec::new(),
             hooks: Vec::new(),
             rules: Vec::new(),
         };
+        let Interface::Veth(pair) = interface else { return bare };
+        let bare = InterfaceStatus { host: Some(self.host_side(&pair.host)), ..bare };
+        match self.world.enforced.get(&pair.host.index) {
+            Some(enforced) => self.enforced(pair.host.index, enforced, bare),
+            None => bare,
+        }
+    }
+
+    /// What an interface amounts to, and why it is not as demanded. Asks nobody.
+    fn standing(&self, interface: &Interface) -> (State, Option<String>) {
         match interface {
             Interface::NoHostSide { reason, .. } => {
-                InterfaceStatus { reason: Some(format!("no host-side veth: {reason}")), ..bare }
+                (State::Unenforceable, Some(format!("no host-side veth: {reason}")))
             }
-            Interface::Veth(pair) => {
-                let host = Some(self.host_side(&pair.host));
-                match self.world.enforced.get(&pair.host.index) {
-                    Some(enforced) => self.enforced(pair.host.index, enforced, bare, host),
-                    None => InterfaceStatus { host, state: State::Unknown, ..bare },
-                }
-            }
+            Interface::Veth(pair) => self.standing_at(pair),
         }
+    }
+
+    fn standing_at(&self, pair: &VethPair) -> (State, Option<String>) {
+        let Some(enforced) = self.world.enforced.get(&pair.host.index) else {
+            return (State::Unknown, None);
+        };
+        match enforced.choice.as_ref().map(|choice| &choice.outcome) {
+            None => (State::Unknown, None),
+            // Only where labels are not understood and the operator does not want that to close.
+            Some(Outcome::Enforced) if enforced.current.ways.is_empty() => (State::Open, None),
+            Some(Outcome::Enforced) => (State::Enforced, None),
+            Some(Outcome::Closed(reason)) => (State::Closed, Some(reason.clone())),
+            Some(Outcome::Open(reason)) => (State::Open, Some(reason.clone())),
+        }
+    }
+
+    /// The state of a container. Asks nobody.
+    pub(super) fn state(&self, container: &Watched) -> State {
+        let claimed = match &container.claim {
+            Claim::Interfaces { interfaces, .. } => interfaces.as_slice(),
+            Claim::Nothing | Claim::Host => &[],
+        };
+        let claimed = claimed.iter().map(|interface| self.standing(interface));
+        let astray = container.astray.iter().map(|pair| self.standing_at(pair));
+        worst(container, claimed.chain(astray)).0
     }
 
     fn astray(&self, container: &Watched, pair: &VethPair) -> InterfaceStatus {
@@ -140,16 +170,7 @@ impl Engine {
         ifindex: Ifindex,
         enforced: &Enforced,
         bare: InterfaceStatus,
-        host: Option<HostSide>,
     ) -> InterfaceStatus {
-        let (state, reason) = match enforced.choice.as_ref().map(|choice| &choice.outcome) {
-            None => (State::Unknown, None),
-            // Only where labels are not understood and the operator does not want that to close.
-            Some(Outcome::Enforced) if enforced.current.ways.is_empty() => (State::Open, None),
-            Some(Outcome::Enforced) => (State::Enforced, None),
-            Some(Outcome::Closed(reason)) => (State::Closed, Some(reason.clone())),
-            Some(Outcome::Open(reason)) => (State::Open, Some(reason.clone())),
-        };
         let notes = enforced.choice.as_ref().map(|choice| choice.notes.clone()).unwrap_or_default();
         let hooks = enforced
             .current
@@ -157,7 +178,7 @@ impl Engine {
             .iter()
             .map(|(hook, attachment)| self.hook(ifindex, enforced, *hook, *attachment))
             .collect();
-        InterfaceStatus { host, state, reason, notes, hooks, ..bare }
+        InterfaceStatus { notes, hooks, ..bare }
     }
 
     fn hook(
@@ -203,7 +224,8 @@ pub(super) fn network_of(container: &Watched, link: &Link) -> Option<String> {
 
 /// The state of a container, and why it is not as its labels say.
 fn sum_up(container: &Watched, interfaces: &[InterfaceStatus]) -> (State, Option<String>) {
-    let (state, reason) = worst(container, interfaces);
+    let standings = interfaces.iter().map(|one| (one.state, one.reason.clone()));
+    let (state, reason) = worst(container, standings);
     let Judged { demand, audited } = &container.judged;
     let Some(errors) = audited else { return (state, reason) };
     let left = if demand.is_nothing() {
@@ -216,7 +238,10 @@ fn sum_up(container: &Watched, interfaces: &[InterfaceStatus]) -> (State, Option
 }
 
 /// The state of a container: the worst of its interfaces'.
-fn worst(container: &Watched, interfaces: &[InterfaceStatus]) -> (State, Option<String>) {
+fn worst(
+    container: &Watched,
+    interfaces: impl Iterator<Item = (State, Option<String>)>,
+) -> (State, Option<String>) {
     if let Some(reason) = &container.unseen {
         return (State::Unknown, Some(reason.clone()));
     }
@@ -224,8 +249,8 @@ fn worst(container: &Watched, interfaces: &[InterfaceStatus]) -> (State, Option<
         let reason = "it uses the host's network (--network host): it has no interface of its own";
         return (State::Unenforceable, Some(reason.to_owned()));
     }
-    match interfaces.iter().max_by_key(|interface| interface.state) {
-        Some(worst) => (worst.state, worst.reason.clone()),
+    match interfaces.max_by_key(|(state, _)| *state) {
+        Some(worst) => worst,
         None if matches!(container.facts.life, Life::Placed(_))
             && container.claim == Claim::Nothing =>
         {

@@ -34,7 +34,7 @@ impl Source {
         let look = Arc::new(Look::default());
         let (sender, events) = mpsc::channel(64);
         let endpoint = Endpoint::Unix(scene.engine().socket());
-        runtime.spawn(docker::watch(endpoint, Arc::clone(&look), sender));
+        runtime.spawn(docker::watch(endpoint, Arc::clone(&look), sender, Arc::default()));
         Ok(Self { runtime, look, events })
     }
 
