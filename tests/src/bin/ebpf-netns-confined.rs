@@ -9,7 +9,7 @@ use std::{
     env,
     ffi::c_long,
     fs::{self, File},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     net::{self, TcpListener, TcpStream},
     os::{
         fd::AsRawFd as _,
@@ -65,6 +65,9 @@ fn main() -> Result<()> {
 
     let (proxy, other) = (TcpListener::bind(LOCAL)?, TcpListener::bind(LOCAL)?);
     let (proxy_address, other_address) = (proxy.local_addr()?, other.local_addr()?);
+    let metrics = TcpListener::bind(LOCAL)?;
+    let mut scraper = TcpStream::connect(metrics.local_addr()?)?;
+    scraper.write_all(b"?")?;
     let docker = match *way {
         "unix" => Endpoint::Unix(DOCKER.into()),
         "tcp" => Endpoint::Tcp(proxy_address.to_string()),
@@ -86,6 +89,7 @@ fn main() -> Result<()> {
     }
     let mut outcomes = Outcomes::new();
     daemons_work(&mut outcomes);
+    note(&mut outcomes, "may answer where it listened before".to_owned(), answer(&metrics));
     connecting(&mut outcomes, proxy_address, other_address);
     harm(&mut outcomes, &address);
     if *depth != "entered" {
@@ -114,6 +118,13 @@ fn connecting(outcomes: &mut Outcomes, proxy: net::SocketAddr, other: net::Socke
     tried("connect to Docker's port", TcpStream::connect(proxy).map(drop));
     tried("connect to another port", TcpStream::connect(other).map(drop));
     tried("listen by TCP", TcpListener::bind(LOCAL).map(drop));
+}
+
+/// Takes a connection, reads what it says and answers.
+fn answer(listener: &TcpListener) -> io::Result<()> {
+    let (mut stream, _) = listener.accept()?;
+    stream.read_exact(&mut [0])?;
+    stream.write_all(b"!")
 }
 
 fn write_record() -> io::Result<()> {

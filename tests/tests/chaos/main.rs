@@ -56,3 +56,8 @@ fn killed_under_a_flood_the_daemon_leaves_nothing_open() -> Result<()> {
 fn networks_that_are_connected_later_do_not_leak() -> Result<()> {
     check("F13")
 }
+
+#[test]
+fn metrics_that_are_asked_for_without_end_open_nothing() -> Result<()> {
+    check("F53")
+}

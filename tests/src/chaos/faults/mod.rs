@@ -7,6 +7,7 @@ mod gate;
 mod host;
 mod killing;
 mod load;
+mod metrics;
 mod socket;
 mod starting;
 mod state;
@@ -26,6 +27,7 @@ pub fn all() -> Vec<Fault> {
         host::FAULTS,
         socket::FAULTS,
         load::FAULTS,
+        metrics::FAULTS,
         state::FAULTS,
         gate::FAULTS,
     ]

@@ -94,7 +94,12 @@ fn from_the_first_instruction(arena: &mut Arena<'_>, size: Size) -> Result<Outco
 }
 
 /// Starts some containers at once, sees each let through what it may, and removes them.
-fn start_and_go(arena: &mut Arena<'_>, first: usize, count: usize, hot_plug: bool) -> Result<()> {
+pub(super) fn start_and_go(
+    arena: &mut Arena<'_>,
+    first: usize,
+    count: usize,
+    hot_plug: bool,
+) -> Result<()> {
     let policies = POLICIES.into_iter().cycle().skip(first % POLICIES.len()).take(count);
     let started = start_batch(arena, &format!("start-{first}"), policies)?;
     for (name, sender) in &started {
