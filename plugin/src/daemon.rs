@@ -126,7 +126,9 @@ pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> 
     let engine = start_engine(parts, receiver)?;
     // The two threads that close new interfaces keep what they were started with.
     sandbox::come_in_turn();
-    sandbox.seal()?;
+    let confined = Event::Confined(sandbox.seal()?);
+    // An engine that has ended is noticed below.
+    events.send(confined).await.ok();
 
     let mut sources = JoinSet::new();
     let gone = links.gone();

@@ -10,6 +10,7 @@ use crate::kernel::Done;
 use crate::listing::StandingRules;
 use crate::metrics::Sample;
 use crate::reload::Reload;
+use crate::sandbox::Confinement;
 use crate::start::StartAsked;
 use crate::status::Status;
 
@@ -20,6 +21,8 @@ pub enum Event {
     Docker(DockerNews),
     /// From the kernel, about links.
     Links(Vec<LinkEvent>),
+    /// The daemon has given up all that it can do without.
+    Confined(Confinement),
     /// From the kernel programs: a report of the `log` preset.
     Packet(PacketRecord),
     /// Somebody wants to know.

@@ -8,12 +8,19 @@ use serde::{Deserialize, Serialize};
 use crate::config::OnError;
 use crate::kernel::{Count, ProgramIdentity, Traffic};
 use crate::origin::Origin;
+use crate::sandbox::Confinement;
 
 /// Everything that is enforced, and what is not and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// The daemon's version.
     pub version: String,
+    /// Whether it runs in strict mode; an older daemon does not tell.
+    #[serde(default)]
+    pub strict: Option<bool>,
+    /// What it has given up; none while it starts, and of an older daemon.
+    #[serde(default)]
+    pub sandbox: Option<Confinement>,
     /// Docker, as the daemon sees it.
     pub docker: DockerStatus,
     /// What the operator configured.

@@ -52,6 +52,7 @@ use crate::kernel::Kernel;
 use crate::look::Look;
 use crate::plan::TcFlavour;
 use crate::records::Records;
+use crate::sandbox::Confinement;
 use crate::status::{Counts, Status};
 
 /// Events that wait for the engine; beyond, the sources wait.
@@ -102,6 +103,7 @@ pub struct Engine {
     damaged: BTreeSet<Ifindex>,
     /// But for what the records count themselves.
     counts: Counts,
+    sandbox: Option<Confinement>,
     asked: Vec<(Instant, oneshot::Sender<Status>)>,
     /// Whether the links have to be listed again, since that failed.
     unlisted: bool,
@@ -156,6 +158,7 @@ impl Engine {
             pace: Pace::new(Instant::now()),
             damaged: BTreeSet::new(),
             counts: Counts::default(),
+            sandbox: None,
             asked: Vec::new(),
             unlisted: false,
             inbox: Inbox::new(events).map_err(EngineError::Clock)?,
@@ -218,6 +221,7 @@ impl Engine {
                 Some(Event::Docker(news)) => self.learn(news),
                 Some(Event::Links(changes)) => self.links_changed(changes),
                 Some(Event::Packet(record)) => packets::log(&record, &self.world),
+                Some(Event::Confined(confinement)) => self.sandbox = Some(confinement),
                 Some(Event::Status(reply)) => self.asked.push((Instant::now(), reply)),
                 // Whoever asked may have gone.
                 Some(Event::Metrics(reply)) => drop(reply.send(self.sample())),

@@ -39,6 +39,8 @@ impl Engine {
         containers.sort_by(|one, other| (&one.name, &one.id).cmp(&(&other.name, &other.id)));
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            strict: Some(self.strict.is_some()),
+            sandbox: self.sandbox.clone(),
             docker,
             config: self.config(),
             containers,

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 use ebpf_netns::docker::Endpoint;
 use ebpf_netns::links::Store;
+use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 pub use self::capabilities::{Capabilities, drop_capabilities, require_capabilities};
@@ -182,13 +183,26 @@ pub fn enter(settings: Settings) -> Result<Sandbox, SandboxError> {
     Ok(sandbox)
 }
 
+/// What holds of a process that is confined, in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confinement {
+    /// The capabilities that it has, and all that it can have.
+    pub capabilities: String,
+    /// How far Landlock confines it.
+    pub landlock: String,
+    /// What becomes of a system call that it does not make; `absent` without a filter.
+    pub seccomp: String,
+    /// What is not as it is to be; nothing where the sandbox is whole.
+    pub gaps: Vec<String>,
+}
+
 impl Sandbox {
     /// Filters the system calls of all threads, and says in one line of the log what holds now.
     ///
     /// # Errors
     ///
     /// When the sandbox is required and the kernel cannot filter.
-    pub fn seal(self) -> Result<(), SandboxError> {
+    pub fn seal(self) -> Result<Confinement, SandboxError> {
         let mut gaps = self.gaps();
         let internet = self.settings.reach.tcp_port.is_some();
         let filtered = seccomp::filter(self.settings.unlisted, internet);
@@ -206,7 +220,7 @@ impl Sandbox {
         if !gaps.is_empty() {
             warn!(gaps = gaps.join("; "), "the sandbox is not whole here");
         }
-        Ok(())
+        Ok(Confinement { capabilities, landlock: landlock.to_string(), seccomp, gaps })
     }
 
     /// What is not as it is to be, of all but the filter that may not be there yet.

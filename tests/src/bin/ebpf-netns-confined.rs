@@ -84,7 +84,7 @@ fn main() -> Result<()> {
     match *depth {
         "free" => {}
         "entered" => drop(sandbox::enter(settings)?),
-        "sealed" => sandbox::enter(settings)?.seal()?,
+        "sealed" => drop(sandbox::enter(settings)?.seal()?),
         other => bail!("unknown depth {other:?}"),
     }
     let mut outcomes = Outcomes::new();
