@@ -19,6 +19,8 @@ pub const NOT_FOUND: u8 = 66;
 pub const UNAVAILABLE: u8 = 69;
 /// Not permitted: not root, or a capability is missing (`EX_NOPERM`).
 pub const NOT_PERMITTED: u8 = 77;
+/// `doctor`: enforcement would not work on this machine (`EX_CONFIG`).
+pub const UNFIT: u8 = 78;
 /// `exec`: the program is there but cannot be executed.
 pub const NOT_EXECUTABLE: u8 = 126;
 /// `exec`, or a verb of another binary: there is no such program.

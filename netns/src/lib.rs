@@ -18,6 +18,7 @@ pub mod monitor;
 mod namespace;
 mod process;
 pub mod rtnl;
+pub mod scratch;
 pub mod text;
 pub mod veth;
 

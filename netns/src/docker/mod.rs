@@ -8,6 +8,7 @@ mod endpoint;
 mod error;
 mod resolve;
 mod runtimes;
+mod survey;
 
 use bollard::{API_DEFAULT_VERSION, query_parameters::ListContainersOptionsBuilder};
 
@@ -16,6 +17,7 @@ pub use endpoint::{BadEndpoint, Endpoint, connect_unix};
 pub use error::DockerError;
 pub use resolve::{BadReference, Known};
 pub use runtimes::Runtimes;
+pub use survey::{Survey, SurveyedContainer, SurveyedNetwork};
 
 /// How long an answer may take. An engine that is starting a container holds that container's lock
 /// for as long, and `inspect` waits for it.

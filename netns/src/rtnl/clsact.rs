@@ -1,6 +1,6 @@
 //! The clsact qdisc of a link and the filters on it.
 
-use std::os::fd::AsRawFd as _;
+use std::{collections::BTreeSet, os::fd::AsRawFd as _};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
@@ -31,6 +31,26 @@ impl Rtnl {
             .filter_map(Result::transpose)
             .collect::<Result<_, _>>()
             .map_err(|wire::Malformed| RtnlError::Malformed { operation, what: "filter" })
+    }
+
+    /// The kinds of the filters of one of our own links that are no eBPF programs, such as `flower`.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses, or the list kept changing.
+    pub fn other_filters(
+        &self,
+        index: Ifindex,
+        direction: Direction,
+    ) -> Result<BTreeSet<String>, RtnlError> {
+        let operation = Operation::Filters(index);
+        let replies = self.filters(index, direction)?;
+        let kinds = replies.iter().map(|payload| wire::parse_filter_kind(payload));
+        let kinds: BTreeSet<String> = kinds
+            .filter_map(Result::transpose)
+            .collect::<Result<_, _>>()
+            .map_err(|wire::Malformed| RtnlError::Malformed { operation, what: "filter" })?;
+        Ok(kinds.into_iter().filter(|kind| kind != TcFilterBpf::KIND).collect())
     }
 
     /// Adds a clsact qdisc to one of our own links; false if it has one already, or an `ingress`

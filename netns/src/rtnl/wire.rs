@@ -284,6 +284,12 @@ pub(crate) fn parse_chain(payload: &[u8]) -> Parsed<Option<u32>> {
     find(attributes, TCA_CHAIN)?.map(|number| u32_at(number, 0)).transpose()
 }
 
+/// Which kind of traffic control filter it is; `None` where that is not told.
+pub(crate) fn parse_filter_kind(payload: &[u8]) -> Parsed<Option<String>> {
+    let attributes = payload.get(20..).ok_or(Malformed)?;
+    Ok(find(attributes, TCA_KIND)?.map(text))
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
@@ -448,6 +454,7 @@ mod tests {
                 let _read_or_refused = parse_nsid(&garbled);
                 let _read_or_refused = parse_bpf_filter(&garbled);
                 let _read_or_refused = parse_chain(&garbled);
+                let _read_or_refused = parse_filter_kind(&garbled);
                 let messages = Datagram::new(&garbled).count();
                 assert!(messages <= garbled.len(), "an iterator must end");
             }
@@ -492,6 +499,14 @@ mod tests {
         assert_eq!(filter(b"bpf\0", &[]), Ok(None));
         assert_eq!(filter(b"flower\0", &options), Ok(None));
         assert_eq!(parse_bpf_filter(&[0; 19]), Err(Malformed));
+    }
+
+    #[test]
+    fn a_filter_of_another_kind_is_told_by_it() {
+        let filter = |attributes: &[u8]| parse_filter_kind(&[&[0; 20], attributes].concat());
+        assert_eq!(filter(&encode(TCA_KIND, b"flower\0")), Ok(Some("flower".to_owned())));
+        assert_eq!(filter(&[]), Ok(None));
+        assert_eq!(parse_filter_kind(&[0; 19]), Err(Malformed));
     }
 
     #[test]
