@@ -8,6 +8,7 @@ pub mod control;
 pub mod daemon;
 pub mod datapath;
 pub mod docker;
+pub mod doctor;
 pub mod engine;
 mod error;
 pub mod event;

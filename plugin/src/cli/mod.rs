@@ -1,6 +1,7 @@
 //! The command line: what was typed, and the verb it leads to.
 
 mod check;
+mod doctor;
 mod explain;
 mod runtime;
 mod table;
@@ -20,6 +21,7 @@ use crate::sandbox::Unlisted;
 use crate::{kernel, records};
 
 use self::check::Check;
+use self::doctor::DoctorArgs;
 use self::runtime::RuntimeVerb;
 pub use self::verbs::main;
 
@@ -28,7 +30,8 @@ const DEFAULT_EXEC_ROOT: &str = "/var/run/docker";
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 the operation failed; 2 wrong usage; 65 what was \
     given to check or configured is not understood; 66 no such interface or container, or no policy on it; \
-    69 Docker or the daemon is not reachable; 77 not permitted.";
+    69 Docker or the daemon is not reachable; 77 not permitted; \
+    78 doctor finds that enforcement would not work here.";
 
 const PACKETS: &str = "\
 Packets in words: PROTOCOL SOURCE > DESTINATION [TYPE]
@@ -86,6 +89,13 @@ enum Verb {
     /// Exits with 65 where something is not understood, and says where, what was found and what was
     /// expected. What is understood and probably not meant is a hint.
     Check(Check),
+    /// Say whether this machine is fit: the kernel, Docker, networks, containers, the daemon.
+    ///
+    /// Changes nothing. Programs are loaded to see whether they load, and attached in a network
+    /// namespace that is made for it and gone at once. Without root it looks at what it may, and says
+    /// what it could not look at.
+    #[command(after_help = doctor::EXIT_CODES)]
+    Doctor(DoctorArgs),
     /// Show the XDP and TCX programs of interfaces, by whomever they were attached.
     Attached(AttachedArgs),
     /// Have Docker ask the daemon before it starts a container: see `runtime install --help`.
@@ -236,6 +246,7 @@ struct AttachedArgs {
 enum Format {
     /// For people.
     #[default]
+    #[value(alias = "text")]
     Table,
     /// For programs.
     Json,

@@ -16,7 +16,8 @@ use tokio::runtime::{Builder, Runtime};
 use super::explain;
 use super::runtime::{self, RuntimeVerb};
 use super::{
-    AttachedArgs, Cli, Format, MetricsArgs, Places, ReloadArgs, Run, StatusArgs, Verb, check, table,
+    AttachedArgs, Cli, Format, MetricsArgs, Places, ReloadArgs, Run, StatusArgs, Verb, check, doctor,
+    table,
 };
 use crate::config::{self, ConfigErrors};
 use crate::control::{self, ClientError};
@@ -48,6 +49,7 @@ pub fn main() -> ExitCode {
         Verb::Metrics(args) => (show_metrics(&args), Format::Table),
         Verb::Reload(args) => (reload(&args), args.format),
         Verb::Check(args) => (check::run(&args), args.format),
+        Verb::Doctor(args) => (doctor::run(&args), args.format),
         Verb::Attached(args) => (show_attached(&args), args.format),
         Verb::Runtime(verb) => {
             let format = match &verb {
@@ -63,6 +65,8 @@ pub fn main() -> ExitCode {
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }
+        // The report says why.
+        Err(Failure::Verdict(code)) => ExitCode::from(code),
         Err(failure) => {
             let text = chain(&failure);
             let line = match format {
@@ -256,6 +260,8 @@ pub(super) enum Failure {
     Examine(#[from] ExamineError),
     #[error("the programs and the rules say different things {0} times: please report it")]
     Disagreement(usize),
+    #[error("the machine is not known to be fit")]
+    Verdict(u8),
     #[error(transparent)]
     Ifindex(#[from] InvalidIfindex),
     #[error(transparent)]
@@ -321,6 +327,7 @@ impl Failure {
             | Self::Unreadable { .. }
             | Self::State { .. }
             | Self::Disagreement(_) => exit::FAILED,
+            Self::Verdict(code) => *code,
             Self::Capture(error) => error.exit_code(),
             Self::Unexplained(refused) => refused.exit_code(),
             Self::Examine(error) => error.exit_code(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aya::maps::MapData;
 use aya::programs::{Program, ProgramError};
-use aya::{Ebpf, EbpfError};
+use aya::{Ebpf, EbpfError, EbpfLoader};
 use ebpf_netns::RtnlError;
 use plugin_common::abi::{
     BLOCKS_MAP, EGRESS_PROGRAM, EVENTS_MAP, FLOWS_MAP, HITS_MAP, IMAGES_MAP, INGRESS_PROGRAM,
@@ -95,10 +95,7 @@ impl Programs {
         for name in MAPS {
             loader.map_pin_path(name, pins.map(name));
         }
-        let mut ebpf = loader.load(object::for_this_kernel()).map_err(|source| match source {
-            source if is_permission(&source) => LoadError::NotPermitted,
-            source => LoadError::Object(Box::new(source)),
-        })?;
+        let mut ebpf = load_object(&mut loader, object::for_this_kernel())?;
         let mut identities = BTreeMap::new();
         for hook in Hook::ALL {
             identities.insert(hook, load_program(&mut ebpf, hook)?);
@@ -111,6 +108,14 @@ impl std::fmt::Debug for Programs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Programs").field("identities", &self.identities).finish_non_exhaustive()
     }
+}
+
+/// Has the kernel make the maps of an object.
+pub(super) fn load_object(loader: &mut EbpfLoader<'_>, object: &[u8]) -> Result<Ebpf, LoadError> {
+    loader.load(object).map_err(|source| match source {
+        source if is_permission(&source) => LoadError::NotPermitted,
+        source => LoadError::Object(Box::new(source)),
+    })
 }
 
 /// Another handle of each map.
@@ -143,7 +148,7 @@ pub(super) const fn program_name(hook: Hook) -> &'static str {
     }
 }
 
-fn load_program(ebpf: &mut Ebpf, hook: Hook) -> Result<ProgramIdentity, LoadError> {
+pub(super) fn load_program(ebpf: &mut Ebpf, hook: Hook) -> Result<ProgramIdentity, LoadError> {
     let name = program_name(hook);
     let program = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
     let loaded = match program {

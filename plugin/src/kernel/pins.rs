@@ -11,6 +11,7 @@
 //!
 //! Knows names and files; of the objects behind them it knows nothing.
 
+use std::cmp::Ordering;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
@@ -206,6 +207,33 @@ impl Pins {
     }
 }
 
+/// A layout of the maps that some version left, as seen from outside of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Where.
+    pub path: PathBuf,
+    /// How it compares with this version's.
+    pub age: Ordering,
+    /// How many links are pinned in it.
+    pub links: usize,
+}
+
+/// Looks at what versions left in a directory, without taking or making it.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn layouts(root: &Path) -> Result<Vec<Layout>, PinsError> {
+    let number = |name: &str| name.strip_prefix('v')?.parse::<u32>().ok();
+    let mut found = Vec::new();
+    for (name, path) in entries(root)? {
+        let Some(number) = number(&name) else { continue };
+        let links = entries(&path.join("links"))?.len();
+        found.push(Layout { path, age: number.cmp(&LAYOUT), links });
+    }
+    Ok(found)
+}
+
 /// Removes a pin; one that is gone is as good as removed.
 pub(super) fn unpin(path: &Path) -> Result<(), PinsError> {
     match fs::remove_file(path) {
@@ -241,7 +269,8 @@ fn require_bpf_fs(root: &Path) -> Result<(), PinsError> {
 }
 
 /// Whether a directory, or where it would be, is on a BPF file system.
-fn is_on_bpf_fs(root: &Path) -> bool {
+#[must_use]
+pub fn is_on_bpf_fs(root: &Path) -> bool {
     [root, root.parent().unwrap_or(root)].into_iter().any(|path| {
         statfs(path).is_ok_and(|file_system| file_system.filesystem_type() == BPF_FS_MAGIC)
     })

@@ -1,11 +1,20 @@
 //! What is attached to an interface, by whomever.
 
+use std::collections::BTreeMap;
+use std::io;
+
 use aya::programs::loaded_programs;
-use aya::programs::{ProgramInfo, SchedClassifier, TcAttachType};
+use aya::programs::{ProgramError, ProgramInfo, SchedClassifier, TcAttachType};
 use ebpf_netns::{Ifindex, Link};
+use nix::errno::Errno;
 use serde::Serialize;
 
-use super::ProgramIdentity;
+use super::{ProgramIdentity, errno, load};
+use crate::plan::Hook;
+
+/// The hooks of TCX, each with its side of the interface.
+const SIDES: [(&str, TcAttachType); 2] =
+    [("tcx-ingress", TcAttachType::Ingress), ("tcx-egress", TcAttachType::Egress)];
 
 /// One program at a hook of an interface.
 #[derive(Clone, Debug, Serialize)]
@@ -29,9 +38,7 @@ pub fn attached(link: &Link) -> Vec<AttachedProgram> {
     if let Some(info) = link.xdp.and_then(|xdp| by_id(xdp.program_id)) {
         add("xdp", &info);
     }
-    for (hook, side) in
-        [("tcx-ingress", TcAttachType::Ingress), ("tcx-egress", TcAttachType::Egress)]
-    {
+    for (hook, side) in SIDES {
         // A kernel without TCX has none there.
         let programs = SchedClassifier::query_tcx(&link.name, side)
             .map_or_else(|_| Vec::new(), |(_revision, programs)| programs);
@@ -40,6 +47,52 @@ pub fn attached(link: &Link) -> Vec<AttachedProgram> {
         }
     }
     found
+}
+
+/// Whether a program or a filter has the name of one of the daemon's.
+#[must_use]
+pub fn is_ours(name: &str) -> bool {
+    Hook::ALL.into_iter().any(|hook| load::program_name(hook) == name)
+}
+
+/// The names of all programs in the kernel, by their ids. Needs `CAP_SYS_ADMIN`.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn names() -> Result<BTreeMap<u32, String>, io::Error> {
+    let mut names = BTreeMap::new();
+    for info in loaded_programs() {
+        let info = match info {
+            Ok(info) => info,
+            // It was unloaded meanwhile.
+            Err(error) if errno::of_program(&error) == Some(Errno::ENOENT) => continue,
+            Err(error) => return Err(as_io(&error)),
+        };
+        names.insert(info.id(), identity(&info).name);
+    }
+    Ok(names)
+}
+
+/// The ids of the TCX programs of an interface, by the side; none where the kernel has no TCX.
+///
+/// # Errors
+///
+/// When the kernel refuses, or the interface is gone.
+pub fn tcx(name: &str) -> Result<Vec<(&'static str, u32)>, io::Error> {
+    let mut found = Vec::new();
+    for (hook, side) in SIDES {
+        match SchedClassifier::query_tcx(name, side) {
+            Ok((_revision, programs)) => found.extend(programs.iter().map(|one| (hook, one.id()))),
+            Err(error) if errno::of_program(&error) == Some(Errno::EINVAL) => {}
+            Err(error) => return Err(as_io(&error)),
+        }
+    }
+    Ok(found)
+}
+
+fn as_io(error: &ProgramError) -> io::Error {
+    errno::of_program(error).map_or_else(|| io::Error::other(error.to_string()), io::Error::from)
 }
 
 /// A program for a message. Its name takes `CAP_SYS_ADMIN`, which the daemon does not have.

@@ -2,6 +2,7 @@
 //!
 //! They belong to a thread, so this comes before there is a second one.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 
@@ -24,7 +25,7 @@ const GRANTED_FOR_ANY: CapabilitySet =
     CapabilitySet::BPF.union(CapabilitySet::NET_ADMIN).union(CapabilitySet::PERFMON);
 
 /// Major and minor version of a kernel.
-type Release = (u32, u32);
+pub type Release = (u32, u32);
 
 /// What the process can do from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +86,23 @@ pub fn require_capabilities() -> Result<CapabilitySet, SandboxError> {
     }
 }
 
+/// The names of what the daemon needs on a kernel of this release.
+#[must_use]
+pub fn names_of_needed(release: &str) -> Vec<String> {
+    let needed = needed(parse(release).unwrap_or(BPF_SINCE));
+    needed.iter_names().map(|(name, _)| format!("CAP_{name}")).collect()
+}
+
+/// The names of what this process has.
+///
+/// # Errors
+///
+/// When the system does not tell.
+pub fn names_of_held() -> io::Result<BTreeSet<String>> {
+    let held = capabilities(None)?.effective;
+    Ok(held.iter_names().map(|(name, _)| format!("CAP_{name}")).collect())
+}
+
 /// What the daemon needs on such a kernel.
 fn needed(kernel: Release) -> CapabilitySet {
     if kernel < BPF_SINCE {
@@ -130,7 +148,8 @@ fn running() -> Release {
 }
 
 /// `6.1.0-13-amd64` is 6.1.
-fn parse(release: &str) -> Option<Release> {
+#[must_use]
+pub fn parse(release: &str) -> Option<Release> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }

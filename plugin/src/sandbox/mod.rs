@@ -27,7 +27,10 @@ use ebpf_netns::links::Store;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-pub use self::capabilities::{Capabilities, drop_capabilities, require_capabilities};
+pub use self::capabilities::{
+    Capabilities, Release, drop_capabilities, names_of_held, names_of_needed, parse as release,
+    require_capabilities,
+};
 pub use self::landlock::{Landlock, Reach};
 pub use self::limits::{come_first, come_in_turn};
 pub use self::seccomp::Unlisted;

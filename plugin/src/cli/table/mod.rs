@@ -1,5 +1,6 @@
 //! Results for people: tables without lines, which `grep` and `awk` read too.
 
+mod doctor;
 mod explain;
 mod rules;
 
@@ -9,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use comfy_table::{Table, presets};
 use ebpf_netns::text::printable;
 
+pub(super) use self::doctor::doctor;
 pub(super) use self::explain::explanation;
 use crate::compose::{Checked, ServicePolicy};
 use crate::config::{Config, OnError};
