@@ -11,6 +11,7 @@ mod config;
 mod config_reload;
 mod config_swap;
 mod control;
+mod doctor;
 mod errors;
 mod escape;
 mod explain;
