@@ -16,8 +16,8 @@ use tokio::runtime::{Builder, Runtime};
 use super::explain;
 use super::runtime::{self, RuntimeVerb};
 use super::{
-    AttachedArgs, Cli, Format, MetricsArgs, Places, ReloadArgs, Run, StatusArgs, Verb, check, doctor,
-    table,
+    AttachedArgs, Cli, Format, MetricsArgs, Places, ReloadArgs, Run, StatusArgs, Verb, check,
+    doctor, table,
 };
 use crate::config::{self, ConfigErrors};
 use crate::control::{self, ClientError};

@@ -284,6 +284,7 @@ impl Engine {
                     if self.world.link_removed(ifindex) {
                         self.forget(ifindex);
                     }
+                    self.follow_newcomer(ifindex);
                 }
                 LinkEvent::FiltersChanged(ifindex) => {
                     self.damaged.insert(ifindex);
@@ -298,19 +299,21 @@ impl Engine {
         }
     }
 
-    fn link_changed(&mut self, link: &Link) {
+    pub(super) fn link_changed(&mut self, link: &Link) {
         if !self.world.has_but_for_xdp(link) {
             self.pace.stir(Instant::now());
         }
         let unclaimed = self.world.link_changed(link);
         self.exempt_if_foreign(link);
-        if self.world.is_newcomer(link) {
+        if self.world.is_bystanders_namespace(link.peer_nsid) {
+            self.let_bystander_go(link);
+        } else if self.world.is_newcomer(link) {
             self.quarantine(link);
         } else {
             self.world.newcomers.stays_clear(link);
-            if unclaimed {
-                self.look.ask();
-            }
+        }
+        if unclaimed && !self.world.newcomers.is_held(link.index) {
+            self.look.ask();
         }
         if self.lost_xdp(link) {
             self.damaged.insert(link.index);

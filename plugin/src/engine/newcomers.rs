@@ -56,7 +56,7 @@ struct Cleared {
 }
 
 /// Why a veth needs none.
-const OF_BYSTANDER: &str = "its container has no policy";
+pub(super) const OF_BYSTANDER: &str = "its container has no policy";
 /// Why a veth needs none.
 const NOT_OWNED: &str = "no container that has a policy can own it";
 
@@ -261,6 +261,13 @@ impl World {
         }
     }
 
+    /// The newcomer whose other end had this index when both were on the host.
+    pub(super) fn newcomer_opposite(&self, ifindex: Ifindex) -> Option<Ifindex> {
+        let mut held = self.newcomers.held().filter_map(|(held, _)| self.veths.get(&held));
+        held.find(|veth| veth.peer_nsid.is_none() && veth.peer_index == Some(ifindex))
+            .map(|veth| veth.index)
+    }
+
     /// Whose a newcomer is, as far as is known.
     pub(super) fn whose(&self, link: &Link, held: &Held, peer: Peer, now: Instant) -> Whose {
         if self.is_bystanders_namespace(link.peer_nsid) {
@@ -343,7 +350,7 @@ impl World {
 
     /// Whether a container that has no policy has another veth in this namespace, so that nobody has
     /// to be asked whose this one is: a network that it is connected to is there at once.
-    fn is_bystanders_namespace(&self, nsid: Option<Nsid>) -> bool {
+    pub(super) fn is_bystanders_namespace(&self, nsid: Option<Nsid>) -> bool {
         let its_own = |(index, cleared): (&Ifindex, &Cleared)| {
             cleared.of_bystander
                 && cleared.peer == nsid

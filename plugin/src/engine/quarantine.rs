@@ -11,7 +11,7 @@ use tracing::{debug, error, info, warn};
 use super::Engine;
 use super::claims::peer;
 use super::enforce::{ATTEMPTS, Budget, Stopped};
-use super::newcomers::{Held, Peer, Whose};
+use super::newcomers::{Held, OF_BYSTANDER, Peer, Whose};
 use crate::error::chain;
 use crate::plan::{Outcome, Step, quarantine};
 use crate::records::{Owner, Progress, Record};
@@ -84,6 +84,31 @@ impl Engine {
                     }
                 }
             }
+        }
+    }
+
+    /// The other end of a newcomer may have gone to a container, which the kernel tells nobody at this
+    /// end of before that is up, and then frames follow at once.
+    pub(super) fn follow_newcomer(&mut self, other_end: Ifindex) {
+        let Some(ifindex) = self.world.newcomer_opposite(other_end) else { return };
+        match self.rtnl.link(ifindex) {
+            Ok(Some(link)) => self.link_changed(&link),
+            // It is gone, as will be told.
+            Ok(None) => {}
+            Err(error) => warn!(%ifindex, error = chain(&error), "could not be looked at"),
+        }
+    }
+
+    /// A network that a container without a policy is connected to is open at once: nothing has to be
+    /// asked for that, and it is not to wait for anybody else's.
+    pub(super) fn let_bystander_go(&mut self, link: &Link) {
+        if self.world.newcomers.is_held(link.index) {
+            self.let_go(link, OF_BYSTANDER);
+        } else if self.world.is_newcomer(link) {
+            self.world.newcomers.clear_because(link, OF_BYSTANDER);
+            self.admit(link.index);
+        } else {
+            self.world.newcomers.stays_clear(link);
         }
     }
 
