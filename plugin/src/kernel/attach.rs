@@ -368,7 +368,7 @@ impl Kernel {
 }
 
 /// Takes a filter off; one that is gone already is as good as taken off. The qdisc stays, marked as ours:
-/// to remove it would drop what is just being sent to the container, and empty it costs nothing.
+/// to remove it would drop what is just being sent to the container.
 pub(super) fn take_filter_off(
     rtnl: &Rtnl,
     ifindex: Ifindex,
