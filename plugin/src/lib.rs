@@ -40,3 +40,4 @@ pub mod start;
 pub mod status;
 mod sweeper;
 pub mod tally;
+mod top;

@@ -5,7 +5,9 @@ mod doctor;
 mod explain;
 mod runtime;
 mod table;
+mod top;
 mod verbs;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -18,11 +20,13 @@ use crate::metrics::Loopback;
 use crate::plan::TcFlavour;
 use crate::rules::Direction;
 use crate::sandbox::Unlisted;
+use crate::top::Interval;
 use crate::{kernel, records};
 
 use self::check::Check;
 use self::doctor::DoctorArgs;
 use self::runtime::RuntimeVerb;
+use self::top::TopArgs;
 pub use self::verbs::main;
 
 /// Where dockerd has its `--exec-root` unless told otherwise.
@@ -69,6 +73,11 @@ enum Verb {
     Clean(Places),
     /// Show what is enforced on each container, what is not, and why.
     Status(StatusArgs),
+    /// Show containers with what passes and what is dropped, live on a terminal.
+    ///
+    /// The keys are htop's: h shows them, q ends it. Where standard output is no terminal, it is a
+    /// table an interval.
+    Top(TopArgs),
     /// Tell what becomes of a packet of a container, and which rule decides.
     ///
     /// The packet is run through the daemon's programs, with the container's policy, its rules and the
@@ -178,6 +187,9 @@ struct StatusArgs {
     /// audit: of a connection, the one that opens it.
     #[arg(long)]
     rules: bool,
+    /// Show it anew each so many seconds, or each second, until Ctrl-C.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1")]
+    watch: Option<Interval>,
     /// Where the daemon listens.
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     control_socket: PathBuf,

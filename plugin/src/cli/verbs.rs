@@ -15,6 +15,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::explain;
 use super::runtime::{self, RuntimeVerb};
+use super::top;
+use super::watch::{self, Turn, every};
 use super::{
     AttachedArgs, Cli, Format, MetricsArgs, Places, ReloadArgs, Run, StatusArgs, Verb, check,
     doctor, table,
@@ -36,6 +38,7 @@ use crate::register::RegisterError;
 use crate::reload::Outcome;
 use crate::sandbox::{self, Paths, SandboxError, Settings};
 use crate::tally::Tally;
+use crate::top::TopError;
 
 /// Reads the command line and does what it says.
 #[must_use]
@@ -45,6 +48,7 @@ pub fn main() -> ExitCode {
         Verb::Run(args) => (run(args), Format::Table),
         Verb::Clean(args) => (clean(&args), Format::Table),
         Verb::Status(args) => (status(&args), args.format),
+        Verb::Top(args) => (top::run(&args), args.format),
         Verb::Explain(args) => (explain::run(&args), args.format),
         Verb::Metrics(args) => (show_metrics(&args), Format::Table),
         Verb::Reload(args) => (reload(&args), args.format),
@@ -164,8 +168,18 @@ fn clean(args: &Places) -> Result<(), Failure> {
 }
 
 fn status(args: &StatusArgs) -> Result<(), Failure> {
-    let status = runtime()?.block_on(control::status(&args.control_socket, args.rules))?;
-    print(args.format, &status, || table::status(&status))
+    let StatusArgs { rules, watch, control_socket, format } = args;
+    let show = |status| print(*format, &status, || table::status(&status));
+    let Some(interval) = watch else {
+        return show(runtime()?.block_on(control::status(control_socket, *rules))?);
+    };
+    let mut follows = false;
+    runtime()?.block_on(every(*interval, async || {
+        let status = control::status(control_socket, *rules).await?;
+        watch::begin(follows)?;
+        follows = true;
+        show(status).map(|()| Turn::Next)
+    }))
 }
 
 fn reload(args: &ReloadArgs) -> Result<(), Failure> {
@@ -231,6 +245,8 @@ pub(super) enum Failure {
     Sandbox(#[from] SandboxError),
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error(transparent)]
+    Top(#[from] TopError),
     #[error(transparent)]
     Docker(#[from] DockerError),
     #[error("--docker-host {}: {reason}", printable(host))]
@@ -326,12 +342,13 @@ impl Failure {
             | Self::Clean(_)
             | Self::Unreadable { .. }
             | Self::State { .. }
+            | Self::Top(TopError::Terminal { .. })
             | Self::Disagreement(_) => exit::FAILED,
             Self::Verdict(code) => *code,
             Self::Capture(error) => error.exit_code(),
             Self::Unexplained(refused) => refused.exit_code(),
             Self::Examine(error) => error.exit_code(),
-            Self::Client(error) => error.exit_code(),
+            Self::Client(error) | Self::Top(TopError::Client(error)) => error.exit_code(),
             Self::DockerHost { .. } => exit::UNAVAILABLE,
             Self::Ifindex(_) | Self::Packet(_) => exit::USAGE,
             Self::Rtnl(error) => exit::of_class(error.class()),

@@ -3,6 +3,7 @@
 mod doctor;
 mod explain;
 mod rules;
+mod top;
 
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,6 +13,7 @@ use ebpf_netns::text::printable;
 
 pub(super) use self::doctor::doctor;
 pub(super) use self::explain::explanation;
+pub(super) use self::top::top;
 use crate::compose::{Checked, ServicePolicy};
 use crate::config::{Config, OnError};
 use crate::finding::Finding;
