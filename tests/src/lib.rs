@@ -35,6 +35,7 @@ pub mod privilege;
 mod process;
 pub mod proxy;
 pub mod stream;
+pub mod terminal;
 pub mod traffic;
 mod veth;
 mod wait;

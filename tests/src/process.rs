@@ -29,10 +29,19 @@ pub struct Process {
 impl Process {
     /// Starts `command`, whose program is a child of `nsenter` when `behind_nsenter`.
     pub(crate) fn spawn(command: &mut Command, behind_nsenter: bool) -> Result<Self> {
+        Self::spawn_reading(command, Stdio::null(), behind_nsenter)
+    }
+
+    /// As [`Self::spawn`], with something to read.
+    pub(crate) fn spawn_reading(
+        command: &mut Command,
+        input: Stdio,
+        behind_nsenter: bool,
+    ) -> Result<Self> {
         let what = command::shown(command);
         let child =
             // A Ctrl-C at the terminal is for the owner, which then ends what it started.
-            command.stdin(Stdio::null()).process_group(0).spawn().with_context(|| format!("start {what}"))?;
+            command.stdin(input).process_group(0).spawn().with_context(|| format!("start {what}"))?;
         let wrapper = pid_of(&child)?;
         let mut process = Self { child, pid: wrapper, what };
         if behind_nsenter {

@@ -171,11 +171,13 @@ impl Machine {
     /// When it cannot start.
     pub fn spawn(&self, command: &mut Command, log: &str) -> Result<(Process, PathBuf)> {
         let (path, file) = logs::create(&self.name, log)?;
-        let process = Process::spawn(
-            command.stdout(file.try_clone()?).stderr(file),
-            matches!(self.kind, Kind::Private { .. }),
-        )?;
+        let process = Process::spawn(command.stdout(file.try_clone()?).stderr(file), self.wraps())?;
         Ok((process, path))
+    }
+
+    /// Whether what [`Self::command`] starts is a child of what enters the machine.
+    pub(crate) fn wraps(&self) -> bool {
+        matches!(self.kind, Kind::Private { .. })
     }
 
     /// No interface but `lo` and no route: whatever is sent here stays here.

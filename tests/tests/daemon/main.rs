@@ -44,6 +44,7 @@ mod service;
 mod shop;
 mod starting;
 mod strict;
+mod top;
 mod traps;
 mod unreliable;
 mod unreliable_events;
