@@ -142,7 +142,9 @@ fn only_thread() -> Result<(), SandboxError> {
     if threads == 1 { Ok(()) } else { Err(SandboxError::TooLate { threads }) }
 }
 
-fn running() -> Release {
+/// The kernel that runs.
+#[must_use]
+pub fn running() -> Release {
     // An unknown kernel is taken for an old one that has CAP_BPF.
     parse(&uname().release().to_string_lossy()).unwrap_or(BPF_SINCE)
 }

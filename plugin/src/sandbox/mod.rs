@@ -29,7 +29,7 @@ use tracing::{info, warn};
 
 pub use self::capabilities::{
     Capabilities, Release, drop_capabilities, names_of_held, names_of_needed, parse as release,
-    require_capabilities,
+    require_capabilities, running,
 };
 pub use self::landlock::{Landlock, Reach};
 pub use self::limits::{come_first, come_in_turn};

@@ -106,7 +106,10 @@ fn made_of(found: &mut Findings, features: &Features) {
         Err(unseen) => found.unseen("lpm-trie", false, "whether there are LPM tries", unseen),
     }
     match load_bytes {
-        Ok(true) => found.ok("xdp-helper", "bpf_xdp_load_bytes is there: policy.o is the object"),
+        Ok(true) => found.ok(
+            "xdp-helper",
+            "bpf_xdp_load_bytes is there: from Linux 6.8 on, policy.o is the object",
+        ),
         Ok(false) => found.note(
             "xdp-helper",
             "bpf_xdp_load_bytes is not there (Linux 5.18 has it): policy-direct.o is the object, which \
