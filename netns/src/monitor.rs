@@ -14,8 +14,8 @@ use rustix::{
 };
 
 use crate::{
-    ErrorClass, Ifindex, Link,
-    rtnl::{Datagram, LinkMessageKind, parse_filter_link, parse_link},
+    ErrorClass, Ifindex, Link, Nsid,
+    rtnl::{Datagram, LinkMessageKind, ParsedLink, parse_filter_link, parse_link},
 };
 
 // linux/rtnetlink.h
@@ -38,12 +38,25 @@ const BATCH: usize = 256;
 pub enum LinkEvent {
     /// The link is new, or something about it changed; this is how it is now.
     Changed(Box<Link>),
-    /// The link is gone, or moved to another namespace.
+    /// The link is gone.
     Removed(Ifindex),
+    /// The link moved to another namespace.
+    Moved(Moved),
     /// A filter of the link was removed or replaced, or its qdisc removed, by whomever.
     FiltersChanged(Ifindex),
     /// News was lost: list the links again.
     Overrun,
+}
+
+/// Where a link went, that is in our own namespace no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// Its index in our own namespace.
+    pub index: Ifindex,
+    /// The other namespace, as our own numbers it.
+    pub nsid: Nsid,
+    /// Its index there.
+    pub new_index: Ifindex,
 }
 
 /// Why news of links cannot be had.
@@ -176,10 +189,22 @@ fn read(bytes: &[u8], events: &mut Vec<LinkEvent>) {
             Err(_malformed) => events.push(LinkEvent::Overrun),
             Ok(parsed) if parsed.about != LinkMessageKind::Link => {}
             Ok(parsed) if message.kind == RTM_DELLINK => {
-                events.push(LinkEvent::Removed(parsed.link.index));
+                events.push(removal(&parsed));
             }
             Ok(parsed) => events.push(LinkEvent::Changed(Box::new(parsed.link))),
         }
+    }
+}
+
+/// What became of a link that is not in our own namespace any more.
+fn removal(parsed: &ParsedLink) -> LinkEvent {
+    let index = parsed.link.index;
+    match parsed.new_nsid {
+        Some(nsid) => {
+            let new_index = parsed.new_index.unwrap_or(index);
+            LinkEvent::Moved(Moved { index, nsid, new_index })
+        }
+        None => LinkEvent::Removed(index),
     }
 }
 
@@ -219,6 +244,31 @@ mod tests {
         assert_eq!(events(&message(RTM_NEWLINK, bridge)), []);
         let index = 7.try_into().unwrap();
         assert_eq!(events(&message(RTM_DELLINK, 0)), [LinkEvent::Removed(index)]);
+    }
+
+    #[test]
+    fn a_link_that_moves_is_told_with_where_it_went() {
+        const IFLA_NEW_NETNSID: u16 = 45;
+        const IFLA_NEW_IFINDEX: u16 = 49;
+        let [index, nsid, new_index] = [7, 3, 9];
+        let mut bytes = message(RTM_DELLINK, 0);
+        let moved = |bytes: &[u8], new_index: u32| {
+            let [index, new_index] = [index, new_index].map(|raw: u32| raw.try_into().unwrap());
+            let expected = Moved { index, nsid: Nsid::new(3).unwrap(), new_index };
+            assert_eq!(events(bytes), [LinkEvent::Moved(expected)]);
+        };
+        add(&mut bytes, IFLA_NEW_NETNSID, nsid);
+        moved(&bytes, index);
+        add(&mut bytes, IFLA_NEW_IFINDEX, new_index);
+        moved(&bytes, new_index);
+    }
+
+    fn add(message: &mut Vec<u8>, attribute: u16, value: u32) {
+        message.extend(8_u16.to_ne_bytes());
+        message.extend(attribute.to_ne_bytes());
+        message.extend(value.to_ne_bytes());
+        let length = u32::try_from(message.len()).unwrap();
+        message[..4].copy_from_slice(&length.to_ne_bytes());
     }
 
     #[test]

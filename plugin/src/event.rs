@@ -39,6 +39,8 @@ pub enum Event {
     Reload(Box<Reload>),
     /// The kernel is done with something that took it long.
     Done(Done),
+    /// The kernel has closed a new interface, or could not.
+    Guarded(Done),
     /// Time has passed: what failed is tried again.
     Tick,
     /// End.

@@ -88,7 +88,9 @@ async fn pass_on(mut monitor: LinkMonitor, gone: &Notify, events: &mpsc::Sender<
                 vec![LinkEvent::Overrun]
             }
         };
-        if changes.iter().any(|change| matches!(change, LinkEvent::Removed(_))) {
+        let left =
+            |change: &LinkEvent| matches!(change, LinkEvent::Removed(_) | LinkEvent::Moved(_));
+        if changes.iter().any(left) {
             gone.notify_one();
         }
         if events.send(Event::Links(changes)).await.is_err() {

@@ -170,14 +170,25 @@ fn the_monitor_tells_of_what_comes_changes_and_goes() -> Result<()> {
             // Leaving a bridge is no removal; moving to another namespace is one.
             ip(&["link", "set", "outer", "nomaster"])?;
             ip(&["link", "set", "outer", "mtu", "1400"])?;
-            let removed = |event: &LinkEvent| *event == LinkEvent::Removed(index);
+            let left = |event: &LinkEvent| match event {
+                LinkEvent::Removed(gone) => *gone == index,
+                LinkEvent::Moved(moved) => moved.index == index,
+                _ => false,
+            };
             let seen = until(&mut monitor, |event| {
                 matches!(event, LinkEvent::Changed(link) if link.index == index && link.mtu == 1400)
             })
             .await?;
-            assert!(!seen.iter().any(removed), "{seen:?}");
+            assert!(!seen.iter().any(left), "{seen:?}");
             ip(&["link", "set", "outer", "netns", "inner"])?;
-            until(&mut monitor, removed).await?;
+            until(&mut monitor, |event| {
+                matches!(event, LinkEvent::Moved(moved) if moved.index == index
+                    && moved.nsid == found.nsid)
+            })
+            .await?;
+            ip(&["link", "add", "short", "type", "dummy"])?;
+            ip(&["link", "del", "short"])?;
+            until(&mut monitor, |event| matches!(event, LinkEvent::Removed(_))).await?;
             Ok(())
         })
     })

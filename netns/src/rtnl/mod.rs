@@ -30,7 +30,7 @@ use rustix::io::Errno;
 
 pub use error::{Operation, RtnlError};
 use socket::Socket;
-pub(crate) use wire::{Datagram, LinkMessageKind, parse_filter_link, parse_link};
+pub(crate) use wire::{Datagram, LinkMessageKind, ParsedLink, parse_filter_link, parse_link};
 
 use crate::{Ifindex, Link, Namespace, Nsid, Process};
 

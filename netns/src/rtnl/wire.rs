@@ -29,7 +29,9 @@ const IFLA_LINKINFO: u16 = 18;
 const IFLA_CARRIER: u16 = 33;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_XDP: u16 = 43;
+const IFLA_NEW_NETNSID: u16 = 45;
 const IFLA_TARGET_NETNSID: u16 = 46;
+const IFLA_NEW_IFINDEX: u16 = 49;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_XDP_PROG_ID: u16 = 4;
@@ -126,6 +128,10 @@ pub(crate) struct ParsedLink {
     pub(crate) link: Link,
     /// `IFLA_TARGET_NETNSID`: the namespace that the kernel says it looked in.
     pub(crate) target: Option<Nsid>,
+    /// `IFLA_NEW_NETNSID`: the namespace that it is moved to.
+    pub(crate) new_nsid: Option<Nsid>,
+    /// `IFLA_NEW_IFINDEX`: its index there.
+    pub(crate) new_index: Option<Ifindex>,
 }
 
 pub(crate) fn parse_link(payload: &[u8]) -> Parsed<ParsedLink> {
@@ -152,6 +158,8 @@ pub(crate) fn parse_link(payload: &[u8]) -> Parsed<ParsedLink> {
             xdp: None,
         },
         target: None,
+        new_nsid: None,
+        new_index: None,
     };
     for attribute in Attributes::new(attributes) {
         let (kind, value) = attribute?;
@@ -172,6 +180,9 @@ fn link_attribute(parsed: &mut ParsedLink, kind: u16, value: &[u8]) -> Parsed<()
         IFLA_CARRIER => link.carrier = u8_at(value, 0)? != 0,
         IFLA_LINK_NETNSID => link.peer_nsid = nsid(value)?,
         IFLA_TARGET_NETNSID => parsed.target = nsid(value)?,
+        IFLA_NEW_NETNSID => parsed.new_nsid = nsid(value)?,
+        // 0 is what it has while it is not settled: it keeps the one it has.
+        IFLA_NEW_IFINDEX => parsed.new_index = u32_at(value, 0)?.try_into().ok(),
         IFLA_LINKINFO => {
             if let Some(kind) = find(value, IFLA_INFO_KIND)? {
                 link.kind = LinkKind::from_kernel(&text(kind));

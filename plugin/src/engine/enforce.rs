@@ -74,6 +74,10 @@ impl Engine {
     }
 
     pub(super) fn bring(&mut self, ifindex: Ifindex, wanted: Wanted, mut budget: Budget) {
+        // When that is done everything is looked at again.
+        if self.closing.contains(&ifindex) {
+            return;
+        }
         for _ in 0..ATTEMPTS {
             match self.converge(ifindex, &wanted, &mut budget) {
                 Some(Reached::End { .. }) => return,
@@ -266,6 +270,7 @@ impl Engine {
     pub(super) fn release(&mut self, ifindex: Ifindex) {
         let Some(known) = self.world.enforced.remove(&ifindex) else { return };
         self.give_up(ifindex);
+        self.closing.remove(&ifindex);
         let name = self.world.veths.get(&ifindex).map_or("", |link| link.name.as_str());
         let interface = text::printable(name).to_string();
         for step in steps(ifindex, &known.current, &Target::default(), &known.refusals) {

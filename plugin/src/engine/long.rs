@@ -59,6 +59,10 @@ impl Engine {
             self.backlog.insert(ifindex, None);
             return;
         }
+        // When that is done everything is looked at again.
+        if self.closing.contains(&ifindex) {
+            return;
+        }
         let Some(known) = self.world.enforced.get(&ifindex) else { return };
         let plan = steps(ifindex, &known.current, &Target::default(), &known.refusals);
         match plan.first() {
@@ -83,7 +87,7 @@ impl Engine {
         link: Option<&Link>,
     ) -> Result<bool, Stopped> {
         debug!(?step, "step");
-        let reply = self.reply();
+        let reply = self.reply(Event::Done);
         let begun = match (step, link) {
             (Step::Attach { hook, attachment, .. }, Some(link)) => {
                 self.kernel.begin_attach((hook, attachment), link, reply)
@@ -118,7 +122,7 @@ impl Engine {
         }
         if budget != Budget::Quick {
             known.unverified = false;
-            let reply = self.reply();
+            let reply = self.reply(Event::Done);
             self.kernel.begin_look(&wanted.pair, reply);
             self.under_way = Some(UnderWay { ifindex, task: Task::Look, given_up: false });
         }
@@ -196,12 +200,12 @@ impl Engine {
     }
 
     /// Has what was begun told as an event.
-    fn reply(&self) -> Reply {
+    pub(super) fn reply(&self, event: fn(Done) -> Event) -> Reply {
         let own = self.own.clone();
         Box::new(move |done| {
             if let Some(own) = own.upgrade() {
                 // An engine that has ended needs no answer.
-                own.blocking_send(Event::Done(done)).ok();
+                own.blocking_send(event(done)).ok();
             }
         })
     }

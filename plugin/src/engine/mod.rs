@@ -98,6 +98,8 @@ pub struct Engine {
     backlog: BTreeMap<Ifindex, Option<Wanted>>,
     /// What of that the kernel is busy with.
     under_way: Option<UnderWay>,
+    /// New interfaces that the kernel is about to close.
+    closing: BTreeSet<Ifindex>,
     pace: Pace,
     /// Interfaces that somebody else may have changed.
     damaged: BTreeSet<Ifindex>,
@@ -155,6 +157,7 @@ impl Engine {
             look,
             backlog: BTreeMap::new(),
             under_way: None,
+            closing: BTreeSet::new(),
             pace: Pace::new(Instant::now()),
             damaged: BTreeSet::new(),
             counts: Counts::default(),
@@ -232,6 +235,7 @@ impl Engine {
                 Some(Event::Start(asked)) => self.start_asked(asked),
                 Some(Event::Reload(reload)) => self.reload(*reload),
                 Some(Event::Done(done)) => self.done(done),
+                Some(Event::Guarded(done)) => self.guarded(done),
                 Some(Event::Tick) => self.ask_for_newcomers(),
                 Some(Event::Stop) => return false,
                 None => break,
@@ -278,13 +282,10 @@ impl Engine {
         for change in changes {
             match change {
                 LinkEvent::Changed(link) => self.link_changed(&link),
-                LinkEvent::Removed(ifindex) => {
-                    self.pace.stir(Instant::now());
-                    self.expel(ifindex);
-                    if self.world.link_removed(ifindex) {
-                        self.forget(ifindex);
-                    }
-                    self.follow_newcomer(ifindex);
+                LinkEvent::Removed(ifindex) => self.link_removed(ifindex),
+                LinkEvent::Moved(moved) => {
+                    self.link_removed(moved.index);
+                    self.follow_newcomer(moved);
                 }
                 LinkEvent::FiltersChanged(ifindex) => {
                     self.damaged.insert(ifindex);
@@ -299,7 +300,15 @@ impl Engine {
         }
     }
 
-    pub(super) fn link_changed(&mut self, link: &Link) {
+    fn link_removed(&mut self, ifindex: Ifindex) {
+        self.pace.stir(Instant::now());
+        self.expel(ifindex);
+        if self.world.link_removed(ifindex) {
+            self.forget(ifindex);
+        }
+    }
+
+    fn link_changed(&mut self, link: &Link) {
         if !self.world.has_but_for_xdp(link) {
             self.pace.stir(Instant::now());
         }

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use ebpf_netns::monitor::Moved;
 use ebpf_netns::veth::VethPair;
 use ebpf_netns::{Ifindex, Link, Namespace, Nsid, text};
 use plugin_common::abi::InterfacePolicy;
@@ -13,7 +14,9 @@ use super::claims::peer;
 use super::enforce::{ATTEMPTS, Budget, Stopped};
 use super::newcomers::{Held, OF_BYSTANDER, Peer, Whose};
 use crate::error::chain;
-use crate::plan::{Outcome, Step, quarantine};
+use crate::event::Event;
+use crate::kernel::Done;
+use crate::plan::{Outcome, Step, quarantine, steps};
 use crate::records::{Owner, Progress, Record};
 
 /// Of how many veths the kernel is asked at a time where nothing waits for the answer.
@@ -50,7 +53,7 @@ impl Engine {
 
     /// Closes a veth that is new, before anything is asked.
     pub(super) fn quarantine(&mut self, link: &Link) {
-        self.close(link);
+        self.begin_to_close(link);
         // It went meanwhile: nobody would take off the list what is put there now.
         if !self.world.enforced.contains_key(&link.index) {
             return;
@@ -60,6 +63,43 @@ impl Engine {
         self.world.newcomers.hold(link.index, held);
         self.record(link.index, Progress::Pending, None);
         self.counts.quarantined += 1;
+    }
+
+    /// Has a veth closed by whatever closes it quickest, without waiting for that: who it belongs to may
+    /// be heard of meanwhile.
+    fn begin_to_close(&mut self, link: &Link) {
+        let ifindex = link.index;
+        let known = self.world.enforced.entry(ifindex).or_default();
+        let target = quarantine(NEW.to_owned(), &known.refusals).target;
+        let guard = [Step::Guard { ifindex }];
+        if steps(ifindex, &known.current, &target, &known.refusals) != guard {
+            return self.close(link);
+        }
+        known.let_go = false;
+        self.closing.insert(ifindex);
+        let reply = self.reply(Event::Guarded);
+        self.kernel.begin_guard(link, reply);
+    }
+
+    /// Takes in that a veth is closed, or why it could not be.
+    pub(super) fn guarded(&mut self, done: Done) {
+        let ifindex = done.ifindex();
+        let wanted = self.closing.remove(&ifindex);
+        let taken = self.kernel.take(done);
+        let Some(link) = self.world.veths.get(&ifindex).cloned() else {
+            // What hung on it went with it.
+            return self.kernel.release_gone(ifindex);
+        };
+        match taken {
+            Ok(_) => self.account(ifindex, Step::Guard { ifindex }),
+            Err(refusal) => debug!(%ifindex, %refusal, "not closed in one step"),
+        }
+        let known = self.world.enforced.entry(ifindex).or_default();
+        if !wanted || known.current.ways.is_empty() && known.let_go {
+            self.release(ifindex);
+        } else if known.current.ways.is_empty() {
+            self.close(&link);
+        }
     }
 
     /// Closes a veth by whatever closes it quickest.
@@ -87,16 +127,13 @@ impl Engine {
         }
     }
 
-    /// The other end of a newcomer may have gone to a container, which the kernel tells nobody at this
-    /// end of before that is up, and then frames follow at once.
-    pub(super) fn follow_newcomer(&mut self, other_end: Ifindex) {
-        let Some(ifindex) = self.world.newcomer_opposite(other_end) else { return };
-        match self.rtnl.link(ifindex) {
-            Ok(Some(link)) => self.link_changed(&link),
-            // It is gone, as will be told.
-            Ok(None) => {}
-            Err(error) => warn!(%ifindex, error = chain(&error), "could not be looked at"),
-        }
+    /// The other end of a newcomer has gone to a container, which the kernel tells nobody at this end of
+    /// before that is up, and then frames follow at once.
+    pub(super) fn follow_newcomer(&mut self, moved: Moved) {
+        let Some(ifindex) = self.world.newcomer_opposite(moved.index) else { return };
+        let Some(link) = self.world.veths.get(&ifindex) else { return };
+        let (peer_index, peer_nsid) = (Some(moved.new_index), Some(moved.nsid));
+        self.link_changed(&Link { peer_index, peer_nsid, ..link.clone() });
     }
 
     /// A network that a container without a policy is connected to is open at once: nothing has to be

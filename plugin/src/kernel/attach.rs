@@ -55,7 +55,7 @@ pub(super) struct Filter {
 }
 
 /// Priorities tried for it: the first that is not held by a filter of another kind.
-const PRIORITIES: [u16; 3] = [1, 2, 3];
+pub(super) const PRIORITIES: [u16; 3] = [1, 2, 3];
 
 impl Kernel {
     /// Attaches a program; where one of ours is attached in this way already, it is replaced in one
@@ -77,38 +77,30 @@ impl Kernel {
 
     /// Attaches the filters of both directions in one call to the kernel.
     pub(super) fn guard(&mut self, interface: &Interface) -> Result<(), Refusal> {
-        let index = interface.index;
-        self.let_remove(index);
-        let [priority, ..] = PRIORITIES;
-        let guarded = self.filters(priority).and_then(|filters| {
-            self.rtnl.add_clsact_with(index, &filters).map_err(AttachError::Rtnl)
-        });
-        match guarded {
-            Ok(added) => {
-                if added {
-                    self.qdiscs.insert(index);
-                }
-                for way in GUARD {
-                    self.attached.insert((index, way), Attached::Filter(priority));
-                }
-                Ok(())
-            }
+        self.let_remove(interface.index);
+        let done = self.guard.guard_now(interface)?;
+        match self.take(done) {
+            Ok(_) => Ok(()),
             // Somebody else's filters are in the way, or it is gone: one by one that is found out.
             Err(_) => GUARD.into_iter().try_for_each(|way| self.attach(way, interface)),
         }
     }
 
-    /// Our filters of both directions.
-    fn filters(&self, priority: u16) -> Result<Vec<NewBpfFilter<'_>>, AttachError> {
-        let filter = |(hook, _)| {
-            let name = load::program_name(hook);
-            let program = self.ebpf.program(name).ok_or(ProgramError::NotLoaded)?;
-            let program: &SchedClassifier = program.try_into()?;
-            let program = program.fd()?.as_fd();
-            let direction = direction(hook);
-            Ok(NewBpfFilter { direction, priority, handle: HANDLE, program, name })
-        };
-        GUARD.into_iter().map(filter).collect()
+    /// Begins to do so. What became of it is to be [taken](Self::take) in.
+    pub fn begin_guard(&mut self, interface: &Interface, reply: Reply) {
+        self.let_remove(interface.index);
+        self.guard.guard(interface, reply);
+    }
+
+    /// Both filters are attached.
+    fn guarded(&mut self, ifindex: Ifindex, added: bool) {
+        if added {
+            self.qdiscs.insert(ifindex);
+        }
+        let [priority, ..] = PRIORITIES;
+        for way in GUARD {
+            self.attached.insert((ifindex, way), Attached::Filter(priority));
+        }
     }
 
     fn attach_anew(
@@ -121,7 +113,9 @@ impl Kernel {
         if !is_filter(way) {
             return match self.worker.attach_now(way, interface)?.result? {
                 Made::Link(link) => self.pin(interface.index, way, link),
-                Made::Nothing | Made::Look(_) => Err(Refusal::severed(&interface.name)),
+                Made::Nothing | Made::Guard { .. } | Made::Look(_) => {
+                    Err(Refusal::severed(&interface.name))
+                }
             };
         }
         self.let_remove(interface.index);
@@ -160,20 +154,14 @@ impl Kernel {
         way: Way,
         reply: Reply,
     ) -> Result<bool, Refusal> {
-        let key = (ifindex, way);
         let under_way = if let Some(link) = self.unpin(ifindex, way)? {
             self.worker.close(ifindex, way, link, Some(reply));
             true
-        } else if let Some(Attached::Filter(priority)) = self.attached.remove(&key) {
-            let filter = Filter { priority, last: self.is_last_filter(ifindex, way) };
-            if filter.last {
-                self.qdiscs.remove(&ifindex);
-            }
+        } else if let Some(filter) = self.take_filter(ifindex, way) {
             self.removing.insert(ifindex, (way, filter));
             self.worker.remove(ifindex, way, filter, reply);
             true
         } else {
-            self.attached.remove(&key);
             false
         };
         self.forget_unused(ifindex, way.0);
@@ -194,16 +182,17 @@ impl Kernel {
     pub fn take(&mut self, done: Done) -> Result<Option<Result<(), VethError>>, Refusal> {
         let Done { ifindex, way, result } = done;
         let removing = self.removing.remove(&ifindex);
-        if let (Err(_), Some((way, Filter { priority, last }))) = (&result, removing) {
-            self.attached.insert((ifindex, way), Attached::Filter(priority));
-            if last {
-                self.qdiscs.insert(ifindex);
-            }
+        if let (Err(_), Some((way, filter))) = (&result, removing) {
+            self.keep_filter(ifindex, way, filter);
         }
         match result? {
             Made::Link(link) => {
                 let attached = self.pin(ifindex, way, link)?;
                 self.attached.insert((ifindex, way), attached);
+                Ok(None)
+            }
+            Made::Guard { added } => {
+                self.guarded(ifindex, added);
                 Ok(None)
             }
             Made::Nothing => Ok(None),
@@ -294,24 +283,31 @@ impl Kernel {
                 self.worker.wait();
             }
         }
-        if let Some(Attached::Filter(priority)) = self.attached.get(&(ifindex, way)) {
-            let filter = Filter { priority: *priority, last: self.is_last_filter(ifindex, way) };
+        if let Some(filter) = self.take_filter(ifindex, way) {
             self.let_remove(ifindex);
-            take_filter_off(&self.rtnl, ifindex, way.0, filter)?;
-            if filter.last {
-                self.qdiscs.remove(&ifindex);
-            }
+            take_filter_off(&self.rtnl, ifindex, way.0, filter)
+                .inspect_err(|_| self.keep_filter(ifindex, way, filter))?;
         }
-        self.attached.remove(&(ifindex, way));
         self.forget_unused(ifindex, way.0);
         Ok(())
     }
 
-    /// Whether no other filter of ours is on a qdisc that we added.
-    fn is_last_filter(&self, ifindex: Ifindex, way: Way) -> bool {
-        let other =
-            |(index, its): &(Ifindex, Way)| *index == ifindex && *its != way && is_filter(*its);
-        self.qdiscs.contains(&ifindex) && !self.attached.keys().any(other)
+    /// Takes a filter from those that are kept, and its qdisc where that is ours and the filter the
+    /// last of ours on it.
+    fn take_filter(&mut self, ifindex: Ifindex, way: Way) -> Option<Filter> {
+        let priority = self.attached.get(&(ifindex, way))?.priority()?;
+        self.attached.remove(&(ifindex, way));
+        let other = |(index, its): &(Ifindex, Way)| *index == ifindex && is_filter(*its);
+        let last = !self.attached.keys().any(other) && self.qdiscs.remove(&ifindex);
+        Some(Filter { priority, last })
+    }
+
+    /// It could not be removed.
+    fn keep_filter(&mut self, ifindex: Ifindex, way: Way, Filter { priority, last }: Filter) {
+        self.attached.insert((ifindex, way), Attached::Filter(priority));
+        if last {
+            self.qdiscs.insert(ifindex);
+        }
     }
 
     /// What the guard counted at a hook that has no program of its own is nobody's.

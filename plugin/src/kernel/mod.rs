@@ -47,6 +47,7 @@ pub use self::refusal::Refusal;
 pub use self::rules::InterfaceRules;
 pub use self::stats::{Count, Traffic};
 pub use self::traffic::{CountedAt, TrafficCounters};
+use self::worker::Turn;
 pub use self::worker::{Done, Reply};
 use crate::plan::{Hook, Step, Way};
 
@@ -66,11 +67,14 @@ pub struct Kernel {
     removing: BTreeMap<Ifindex, (Way, attach::Filter)>,
     identities: BTreeMap<Hook, ProgramIdentity>,
     rtnl: Rtnl,
+    /// Closes new interfaces.
+    guard: worker::Worker,
+    /// Does all else that takes long.
     worker: worker::Worker,
 }
 
 impl Kernel {
-    /// Takes the programs, which are pinned. From here on there is a second thread.
+    /// Takes the programs, which are pinned. From here on there are two more threads.
     ///
     /// # Errors
     ///
@@ -85,7 +89,8 @@ impl Kernel {
         let kernel = Self {
             rules,
             maps: load::pinned_maps(&pins)?,
-            worker: worker::Worker::start(&pins)?,
+            guard: worker::Worker::start("guard", Turn::First, &pins)?,
+            worker: worker::Worker::start("attach", Turn::Own, &pins)?,
             pins,
             ebpf,
             policies,

@@ -1,10 +1,11 @@
-//! What takes the kernel long, or may have to wait for its lock on all interfaces, on a thread of its
-//! own: making links, closing them, removing filters, and looking.
+//! What takes the kernel long, or may have to wait for its lock on all interfaces, on threads of their
+//! own: closing new interfaces; and making links, closing them, removing filters, and looking.
 //!
 //! It knows nothing of what is attached: it gives each link to whoever asked for it, and one that
 //! nobody pins is closed, which detaches it. It takes one job after another, in the order in which
 //! they were given.
 
+use std::os::fd::AsFd as _;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
@@ -13,16 +14,17 @@ use aya::programs::tc::TcAttachOptions;
 use aya::programs::xdp::{Xdp, XdpMode};
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
 use aya_obj::programs::XdpAttachType;
+use ebpf_netns::rtnl::NewBpfFilter;
 use ebpf_netns::veth::{self, VethError, VethPair};
 use ebpf_netns::{Ifindex, Link as Interface, Rtnl};
 
-use super::attach::{Filter, take_filter_off};
+use super::attach::{Filter, HANDLE, PRIORITIES, direction, take_filter_off};
 use super::load::{self, LoadError};
 use super::pins::Pins;
 use super::query;
 use super::refusal::{AttachError, Attempt, Refusal};
 use crate::error::chain;
-use crate::plan::{Attachment, Hook, Way};
+use crate::plan::{Attachment, GUARD, Hook, Way};
 use crate::sandbox::come_in_turn;
 
 /// Called on the worker's thread with what became of a job.
@@ -36,6 +38,14 @@ pub struct Done {
     pub(super) result: Result<Made, Refusal>,
 }
 
+impl Done {
+    /// The interface.
+    #[must_use]
+    pub const fn ifindex(&self) -> Ifindex {
+        self.ifindex
+    }
+}
+
 /// What was made.
 #[derive(Debug)]
 pub(super) enum Made {
@@ -43,6 +53,8 @@ pub(super) enum Made {
     Link(FdLink),
     /// Nothing: what was there is gone.
     Nothing,
+    /// The filters of both directions; whether the qdisc that they are on was added.
+    Guard { added: bool },
     /// A look whether an interface is where it was.
     Look(Result<(), VethError>),
 }
@@ -60,13 +72,23 @@ struct Job {
 }
 
 enum Task {
+    Guard(Interface),
     Attach(Interface),
     Close(Ifindex, FdLink),
     Remove(Ifindex, Filter),
     Verify(Box<VethPair>),
 }
 
-/// The thread. Dropping this waits until it has done all that it was given.
+/// How soon a thread is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// As whoever starts it: the engine, before others.
+    First,
+    /// When it is its turn, as others are: nobody's frames wait for it.
+    Own,
+}
+
+/// A thread. Dropping this waits until it has done all that it was given.
 pub(super) struct Worker {
     jobs: Option<mpsc::Sender<Order>>,
     thread: Option<JoinHandle<()>>,
@@ -74,12 +96,13 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Starts the thread, with handles of its own of the pinned programs.
-    pub(super) fn start(pins: &Pins) -> Result<Self, LoadError> {
+    pub(super) fn start(name: &str, turn: Turn, pins: &Pins) -> Result<Self, LoadError> {
         let mut hands = Hands::open(pins)?;
         let (jobs, given) = mpsc::channel();
         let work = move || {
-            // Nobody's frames wait for this.
-            come_in_turn();
+            if turn == Turn::Own {
+                come_in_turn();
+            }
             for order in given {
                 match order {
                     Order::Do(Job { way, task, reply }) => {
@@ -93,11 +116,20 @@ impl Worker {
                 }
             }
         };
-        let thread = thread::Builder::new()
-            .name("attach".to_owned())
-            .spawn(work)
-            .map_err(LoadError::Thread)?;
+        let thread =
+            thread::Builder::new().name(name.to_owned()).spawn(work).map_err(LoadError::Thread)?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// Has the filters of both directions attached.
+    pub(super) fn guard(&self, interface: &Interface, reply: Reply) {
+        let [way, _] = GUARD;
+        self.give(Job { way, task: Task::Guard(interface.clone()), reply: Some(reply) });
+    }
+
+    /// Has the filters of both directions attached, and waits for it.
+    pub(super) fn guard_now(&self, interface: &Interface) -> Result<Done, Refusal> {
+        wait_for(|reply| self.guard(interface, reply))
     }
 
     /// Has a link made.
@@ -122,10 +154,7 @@ impl Worker {
 
     /// Has a link made, and waits for it.
     pub(super) fn attach_now(&self, way: Way, interface: &Interface) -> Result<Done, Refusal> {
-        let (reply, done) = mpsc::channel();
-        // Whoever asks waits for it.
-        self.attach(way, interface, Box::new(move |made| reply.send(made).unwrap_or_default()));
-        done.recv().map_err(|_ended| Refusal::new("the thread that attaches has ended".to_owned()))
+        wait_for(|reply| self.attach(way, interface, reply))
     }
 
     /// Waits until all is done that was given before.
@@ -155,6 +184,21 @@ impl Drop for Worker {
     }
 }
 
+/// Has something done, and waits for it.
+fn wait_for(give: impl FnOnce(Reply)) -> Result<Done, Refusal> {
+    let (reply, done) = mpsc::channel();
+    // Whoever asks waits for it.
+    give(Box::new(move |made| reply.send(made).unwrap_or_default()));
+    done.recv().map_err(|_ended| Refusal::new("the thread that attaches has ended".to_owned()))
+}
+
+/// Our filter for a hook, of the first priority.
+fn filter(hook: Hook, program: &SchedClassifier) -> Result<NewBpfFilter<'_>, ProgramError> {
+    let [priority, ..] = PRIORITIES;
+    let (direction, name) = (direction(hook), load::program_name(hook));
+    Ok(NewBpfFilter { direction, priority, handle: HANDLE, program: program.fd()?.as_fd(), name })
+}
+
 /// What the thread works with.
 struct Hands {
     xdp: Xdp,
@@ -177,6 +221,10 @@ impl Hands {
 
     fn work(&mut self, way: Way, task: Task) -> Done {
         match task {
+            Task::Guard(interface) => {
+                let result = self.guard(&interface).map(|added| Made::Guard { added });
+                Done { ifindex: interface.index, way, result }
+            }
             Task::Attach(interface) => {
                 let result = self.attach(way, &interface).map(Made::Link);
                 Done { ifindex: interface.index, way, result }
@@ -194,6 +242,21 @@ impl Hands {
                 Done { ifindex: pair.host.index, way, result }
             }
         }
+    }
+
+    /// Attaches the filters of both directions in one call to the kernel; whether the qdisc was added.
+    fn guard(&self, interface: &Interface) -> Result<bool, Refusal> {
+        let added = self.filters().map_err(AttachError::from).and_then(|filters| {
+            self.rtnl.add_clsact_with(interface.index, &filters).map_err(AttachError::Rtnl)
+        });
+        let attachment = Attachment::Clsact;
+        added.map_err(|error| {
+            Refusal::explain(&error, &Attempt { attachment, interface, holder: None })
+        })
+    }
+
+    fn filters(&self) -> Result<[NewBpfFilter<'_>; 2], ProgramError> {
+        Ok([filter(Hook::Egress, &self.egress)?, filter(Hook::Ingress, &self.ingress)?])
     }
 
     fn attach(&mut self, way: Way, interface: &Interface) -> Result<FdLink, Refusal> {
