@@ -8,7 +8,7 @@ use crate::{
     binaries::{self, Binary},
     machine::Machine,
     process::Process,
-    stream::{Kind, Stream, Tally, read_table},
+    stream::{EARLY, Kind, Stream, Tally, read_table},
     wait::{DEADLINE, wait_for},
 };
 
@@ -70,10 +70,12 @@ pub(super) fn received(
     rows.map(|(_, tally)| tally.received).sum()
 }
 
-/// The frames that one sender sent before the last one that came, and that did not come.
+/// The frames that one sender sent before the last one that came, and that did not come, on interfaces
+/// that were operational.
 #[must_use]
 pub(super) fn lost(table: &BTreeMap<Stream, Tally>, sender: u32) -> u64 {
-    let rows = table.iter().filter(|(stream, _)| stream.sender == sender);
+    let judged = |stream: &Stream| stream.sender == sender && stream.run != EARLY;
+    let rows = table.iter().filter(|(stream, _)| judged(stream));
     rows.map(|(_, tally)| tally.lost()).sum()
 }
 

@@ -5,6 +5,10 @@ use plugin_common::{
     packet::{ethertype, protocol},
 };
 
+/// The run of frames that were sent while their interface was up and not operational yet: the kernel
+/// tells the bridge at the other end when it has time for that (`linkwatch`), and drops them before.
+pub const EARLY: u64 = 0;
+
 /// No other traffic has this in it.
 const MAGIC: [u8; 8] = *b"eNETNSch";
 /// An `EtherType` that is free for experiments, and so one that no policy knows.

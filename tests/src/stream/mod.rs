@@ -14,7 +14,7 @@ mod talk;
 pub use self::{
     beat::beat,
     count::{Stream, Tally, count, read_table},
-    frame::{Frame, Kind},
+    frame::{EARLY, Frame, Kind},
     send::{flood, send},
     talk::talk,
 };

@@ -19,7 +19,7 @@ use nix::{
     },
 };
 
-use super::{Frame, Kind};
+use super::{EARLY, Frame, Kind};
 use crate::wait::Pacer;
 
 /// Frames of one call of `sendmmsg`.
@@ -30,17 +30,20 @@ const TOLD: Duration = Duration::from_millis(100);
 /// Sends one frame of each kind on each interface in each period, until killed. Interfaces that
 /// come later are sent on from then on.
 ///
+/// What is sent before an interface is operational is of the run [`EARLY`].
+///
 /// # Errors
 ///
 /// When there can be no packet socket.
 pub fn send(sender: u32, period: Duration) -> Result<()> {
     let (socket, run) = (packet_socket()?, run_number()?);
-    let mut numbers: BTreeMap<(usize, Kind), u64> = BTreeMap::new();
+    let mut numbers: BTreeMap<(usize, u64, Kind), u64> = BTreeMap::new();
     let mut pacer = Pacer::every(period);
     loop {
-        for link in links() {
+        for (link, operational) in links() {
+            let run = if operational { run } else { EARLY };
             for kind in Kind::ALL {
-                let number = numbers.entry((link.ifindex(), kind)).or_default();
+                let number = numbers.entry((link.ifindex(), run, kind)).or_default();
                 let interface = u32::try_from(link.ifindex())?;
                 let frame = Frame { sender, run, interface, kind, number: *number }.bytes();
                 // An interface that is down or on its way out takes none: then it was not sent.
@@ -63,7 +66,7 @@ pub fn flood(sender: u32, kind: Kind, told: &Path) -> Result<()> {
     let (socket, run) = (packet_socket()?, run_number()?);
     let mut sent = 0_u64;
     loop {
-        let Some(link) = links().into_iter().next() else { continue };
+        let Some((link, _)) = links().into_iter().next() else { continue };
         let interface = u32::try_from(link.ifindex())?;
         let bytes = Frame { sender, run, interface, kind, number: 0 }.bytes();
         let slices = [[IoSlice::new(&bytes)]; BATCH];
@@ -95,14 +98,17 @@ fn run_number() -> Result<u64> {
     Ok(u64::try_from(now.as_nanos())?)
 }
 
-/// The interfaces that are up, but for the loopback.
-fn links() -> Vec<LinkAddr> {
+/// The interfaces that are up, but for the loopback; and whether they are operational.
+fn links() -> Vec<(LinkAddr, bool)> {
     let Ok(all) = getifaddrs() else { return Vec::new() };
     all.filter(|interface| {
         interface.flags.contains(InterfaceFlags::IFF_UP)
             && !interface.flags.contains(InterfaceFlags::IFF_LOOPBACK)
     })
-    .filter_map(|interface| interface.address?.as_link_addr().copied())
+    .filter_map(|interface| {
+        let operational = interface.flags.contains(InterfaceFlags::IFF_RUNNING);
+        Some((*interface.address?.as_link_addr()?, operational))
+    })
     .collect()
 }
 

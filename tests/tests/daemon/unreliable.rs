@@ -9,6 +9,8 @@ use ebpf_netns_tests::{
     wait_for, wait_until,
 };
 
+use serde_json::{Value, json};
+
 use crate::scene::{Label, Scene, check_no_ping, status, wait_state};
 
 const POLICY: [Label<'_>; 1] = [("tc.policy", "drop-icmp")];
@@ -18,6 +20,21 @@ pub(crate) fn daemon_behind<'a>(scene: &'a Scene, proxy: &Proxy) -> Result<Daemo
     let docker_host = proxy.docker_host();
     let options = DaemonOptions { docker_host, ..DaemonOptions::default() };
     Daemon::start_with(scene.machine(), &options)
+}
+
+/// The engine's list with so many containers more, that are made up after one of it: to make them would
+/// take minutes.
+pub(crate) fn list_with(scene: &Scene, count: usize) -> Result<String> {
+    let real = scene.engine().get("/containers/json?all=true")?;
+    let mut list: Vec<Value> = serde_json::from_str(&real)?;
+    let mut model = list.first().context("there is one to make them after")?.clone();
+    model["State"] = json!("exited");
+    for number in 0..count {
+        model["Id"] = json!(format!("{number:064x}"));
+        model["Names"] = json!([format!("/made-up-{number}")]);
+        list.push(model.clone());
+    }
+    Ok(json!(list).to_string())
 }
 
 /// How many lines of a daemon's log have this.

@@ -1,9 +1,6 @@
 //! Answers of Docker that are huge: the daemon's memory is bounded, and others are served.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::{fs, time::Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use ebpf_netns_plugin::status::State;
@@ -16,7 +13,7 @@ use serde_json::json;
 
 use crate::{
     scene::{LAN, Label, Scene, check_no_ping, http_works, status, wait_state},
-    unreliable::daemon_behind,
+    unreliable::{daemon_behind, list_with},
 };
 
 const POLICY: [Label<'_>; 1] = [("tc.policy", "drop-icmp")];
@@ -81,7 +78,7 @@ fn a_label_of_64_mib_costs_no_memory_and_stops_nobody() -> Result<()> {
 }
 
 #[test]
-fn a_list_of_a_thousand_containers_is_read_within_seconds() -> Result<()> {
+fn a_list_of_a_thousand_containers_is_read_in_bounded_memory() -> Result<()> {
     const COUNT: usize = 1_000;
     if !privilege::have_root()? {
         return Ok(());
@@ -92,18 +89,7 @@ fn a_list_of_a_thousand_containers_is_read_within_seconds() -> Result<()> {
     scene.run("web", &POLICY)?;
     wait_state(&daemon, "web", State::Enforced)?;
     let before = memory(&daemon, "VmRSS")?;
-    // Making so many would take minutes; their list is made up from the real one.
-    let real = scene.engine().get("/containers/json?all=true")?;
-    let real: serde_json::Value = serde_json::from_str(&real)?;
-    let mut list: Vec<serde_json::Value> = real.as_array().context("a list")?.clone();
-    let mut model = list.first().context("web is in it")?.clone();
-    model["State"] = json!("exited");
-    for n in 0..COUNT {
-        model["Id"] = json!(format!("{n:064x}"));
-        model["Names"] = json!([format!("/made-up-{n}")]);
-        list.push(model.clone());
-    }
-    let list = json!(list).to_string();
+    let list = list_with(&scene, COUNT)?;
     proxy.deal("/containers/json", Deal::answer("200 OK", "application/json", &list));
     let start = Instant::now();
     scene.engine().docker(["rename", "web", "web1"])?;
@@ -115,8 +101,6 @@ fn a_list_of_a_thousand_containers_is_read_within_seconds() -> Result<()> {
     let took = start.elapsed();
     let most = memory(&daemon, "VmHWM")?;
     println!("a list of {} bytes: {took:?}; VmRSS {before} KiB, VmHWM {most} KiB", list.len());
-    // Two seconds, with optimization and a machine to itself.
-    assert!(took < Duration::from_secs(6), "{took:?}");
     assert!(most < before + GROWTH, "it grew from {before} to {most} KiB");
     proxy.pass();
     wait_for(DEADLINE, "all of them to be forgotten", || {
