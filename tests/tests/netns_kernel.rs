@@ -186,8 +186,7 @@ fn the_monitor_tells_of_what_comes_changes_and_goes() -> Result<()> {
                     && moved.nsid == found.nsid)
             })
             .await?;
-            ip(&["link", "add", "short", "type", "dummy"])?;
-            ip(&["link", "del", "short"])?;
+            ip(&["link", "del", "bridge"])?;
             until(&mut monitor, |event| matches!(event, LinkEvent::Removed(_))).await?;
             Ok(())
         })
