@@ -24,6 +24,7 @@ pub mod command;
 mod configuration;
 mod daemon;
 pub mod dns;
+pub mod documents;
 pub mod engine;
 #[cfg(feature = "confined")]
 pub mod fuzz;

@@ -7,6 +7,8 @@ mod bench;
 mod chaos;
 mod demo;
 mod dev;
+#[cfg(test)]
+mod documents;
 mod ebpf;
 mod fuzz;
 mod kernels;
