@@ -32,6 +32,7 @@ pub mod images;
 mod isolated;
 mod logs;
 mod machine;
+pub mod outside;
 pub mod privilege;
 mod process;
 pub mod proxy;

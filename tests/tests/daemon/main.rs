@@ -30,7 +30,6 @@ mod metrics_many;
 mod metrics_port;
 mod modes;
 mod networks;
-mod outside;
 mod presets;
 mod privilege;
 mod published;
