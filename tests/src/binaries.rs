@@ -72,6 +72,13 @@ pub(crate) fn cache() -> Result<PathBuf> {
     Ok(directory)
 }
 
+/// Cargo's target directory, which holds the output directories of all profiles.
+pub(crate) fn target_directory() -> Result<PathBuf> {
+    let output = output_directory()?;
+    let target = output.parent().context("the output directory has no parent")?;
+    Ok(target.to_path_buf())
+}
+
 /// Cargo's output directory, for example `target/debug`: the parent of the running program's
 /// directory when that is a test's (`deps`), otherwise that directory.
 fn output_directory() -> Result<PathBuf> {
@@ -88,8 +95,7 @@ fn build(packages: &[&str]) -> Result<()> {
     if std::env::var_os(PREBUILT).is_some_and(|value| value == "1") {
         return Ok(());
     }
-    let output = output_directory()?;
-    let target = output.parent().context("the output directory has no parent")?;
+    let (output, target) = (output_directory()?, target_directory()?);
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .args(["build", "--quiet"])

@@ -21,6 +21,7 @@
 pub mod binaries;
 pub mod chaos;
 pub mod command;
+pub mod compose;
 mod configuration;
 mod daemon;
 pub mod dns;
@@ -32,6 +33,7 @@ pub mod images;
 mod isolated;
 mod logs;
 mod machine;
+pub mod newer;
 pub mod outside;
 pub mod privilege;
 mod process;
@@ -43,6 +45,7 @@ mod veth;
 mod wait;
 
 pub use self::{
+    compose::Compose,
     configuration::Configuration,
     daemon::{Daemon, DaemonOptions},
     engine::{Engine, EngineOptions},

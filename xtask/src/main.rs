@@ -12,6 +12,7 @@ mod documents;
 mod ebpf;
 mod fuzz;
 mod kernels;
+mod newer;
 mod setup;
 mod soak;
 mod test;

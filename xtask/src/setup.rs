@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::ui;
+use crate::{newer, ui};
 
 /// A program and the Debian package that has it.
 pub(crate) struct Need {
@@ -20,7 +20,7 @@ pub(crate) struct Need {
     pub(crate) package: &'static str,
 }
 
-const NEEDS: [Need; 20] = [
+pub(crate) const NEEDS: [Need; 22] = [
     Need { program: "bash", package: "bash" },
     Need { program: "bpftool", package: "bpftool" },
     Need { program: "busybox", package: "busybox-static" },
@@ -32,11 +32,13 @@ const NEEDS: [Need; 20] = [
     Need { program: "flock", package: "util-linux" },
     Need { program: "ip", package: "iproute2" },
     Need { program: "iptables", package: "iptables" },
+    Need { program: "jq", package: "jq" },
     Need { program: "ldd", package: "libc-bin" },
     Need { program: "nft", package: "nftables" },
     Need { program: "nginx", package: "nginx-light" },
     Need { program: "nsenter", package: "util-linux" },
     Need { program: "promtool", package: "prometheus" },
+    Need { program: "redis-server", package: "redis-server" },
     Need { program: "strace", package: "strace" },
     Need { program: "systemd-analyze", package: "systemd" },
     Need { program: "tar", package: "tar" },
@@ -56,7 +58,7 @@ pub(crate) fn run() -> Result<()> {
     if is_root() && !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
         mount_cgroups()?;
     }
-    Ok(())
+    newer::provide()
 }
 
 /// Installs those of these programs that are missing.
@@ -123,10 +125,12 @@ fn install(packages: &[&str]) -> Result<()> {
         let install = ["install", "--yes", "--no-install-recommends", "docker-cli"];
         ui::run(&mut apt_get(&install))?;
     }
-    // Nobody asked for a web server or a monitoring system at the next boot.
-    for (package, service) in
-        [("nginx-light", "nginx.service"), ("prometheus", "prometheus.service")]
-    {
+    // Nobody asked for a server at the next boot.
+    for (package, service) in [
+        ("nginx-light", "nginx.service"),
+        ("prometheus", "prometheus.service"),
+        ("redis-server", "redis-server.service"),
+    ] {
         if packages.contains(&package) && find("systemctl").is_some() {
             ui::run(Command::new("systemctl").args(["--quiet", "disable", service]))?;
         }

@@ -1,0 +1,4 @@
+//! The files of `compose`, by Docker Compose on an engine of today: as users start them.
+
+mod daemon;
+mod files;
