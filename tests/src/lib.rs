@@ -38,6 +38,8 @@ pub mod outside;
 pub mod privilege;
 mod process;
 pub mod proxy;
+pub mod reach;
+pub mod screens;
 pub mod stream;
 pub mod terminal;
 pub mod traffic;

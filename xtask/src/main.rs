@@ -13,6 +13,8 @@ mod ebpf;
 mod fuzz;
 mod kernels;
 mod newer;
+mod reach;
+mod screens;
 mod setup;
 mod soak;
 mod test;
@@ -46,6 +48,8 @@ enum Command {
     Ebpf(ebpf::Args),
     Fuzz(fuzz::Args),
     Kernels(kernels::Args),
+    Reach(reach::Args),
+    Screens(screens::Args),
     Soak(soak::Args),
     /// Check the rules of this repository that a program can check.
     Tidy,
@@ -63,6 +67,8 @@ fn main() -> ExitCode {
         Command::Ebpf(args) => ebpf::run(&args, &root()),
         Command::Fuzz(args) => fuzz::run(&args, &root()),
         Command::Kernels(args) => kernels::run(&args, &root()),
+        Command::Reach(args) => reach::run(&args),
+        Command::Screens(args) => screens::run(&args),
         Command::Soak(args) => soak::run(&args),
         Command::Tidy => tidy::run(&root()),
         Command::Test(options) => test::run(&options),
