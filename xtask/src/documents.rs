@@ -47,7 +47,7 @@ fn refused(arguments: &[String]) -> Result<()> {
             let line = std::iter::once("xtask").chain(rest.iter().copied());
             Args::try_parse_from(line).map(drop).context("cargo xtask does not take it")
         }
-        ["install", "--path", package] => {
+        ["install", "--path", package] | ["install", "--locked", "--path", package] => {
             let manifest = documents::root().join(package).join("Cargo.toml");
             ensure!(manifest.is_file(), "there is no package {package}");
             Ok(())
