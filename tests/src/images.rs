@@ -24,6 +24,7 @@ const RECIPE: u64 = 2;
 
 const BUSYBOX: &str = "/bin/busybox";
 const NGINX: &str = "/usr/sbin/nginx";
+const WGET: &str = "/usr/bin/wget";
 const REDIS: &str = "/usr/bin/redis-server";
 
 const NGINX_CONFIGURATION: &str = "\
@@ -53,6 +54,8 @@ pub enum Image {
     Nginx,
     /// `noshell`: one static program and nothing else, a web server on port 80.
     Noshell,
+    /// `alpine`: as `busybox`, with a `wget` that looks names up: the static one of Debian cannot.
+    Alpine,
     /// `redis`: the server of Debian on its port, of IPv4 and IPv6.
     Redis,
     /// `ebpf-netns`: the commands under test, and no shell.
@@ -72,6 +75,7 @@ impl Image {
             Self::Busybox => "busybox",
             Self::Nginx => "nginx",
             Self::Noshell => "noshell",
+            Self::Alpine => "alpine",
             Self::Redis => "redis",
             Self::Product => "ebpf-netns",
             Self::Probe => "probe",
@@ -82,7 +86,7 @@ impl Image {
     #[must_use]
     pub fn changes(self) -> &'static [&'static str] {
         match self {
-            Self::Busybox => &[r#"CMD ["sleep", "1000000"]"#],
+            Self::Busybox | Self::Alpine => &[r#"CMD ["sleep", "1000000"]"#],
             Self::Nginx => &[r#"CMD ["nginx", "-g", "daemon off;"]"#, "EXPOSE 80"],
             Self::Noshell => &[r#"CMD ["/httpd", "-f", "-p", "[::]:80", "-h", "/"]"#, "EXPOSE 80"],
             Self::Redis => &[
@@ -131,12 +135,17 @@ impl Image {
                 return with_libraries(programs.into_iter().collect::<Result<_>>()?);
             }
             Self::Redis => return with_libraries(vec![REDIS.into()]),
-            Self::Busybox | Self::Nginx | Self::Noshell => {}
+            Self::Alpine | Self::Busybox | Self::Nginx | Self::Noshell => {}
         }
         let mut files = vec![PathBuf::from(BUSYBOX)];
-        if self == Self::Nginx {
-            files.push(NGINX.into());
-            files.extend(libraries(NGINX)?);
+        let program = match self {
+            Self::Nginx => Some(NGINX),
+            Self::Alpine => Some(WGET),
+            _ => None,
+        };
+        if let Some(program) = program {
+            files.push(program.into());
+            files.extend(libraries(program)?);
         }
         Ok(files)
     }
@@ -155,6 +164,11 @@ impl Image {
             Self::Noshell => {
                 fs::copy(BUSYBOX, root.join("httpd"))?;
                 fs::write(root.join("index.html"), "hello from noshell\n")?;
+            }
+            Self::Alpine => {
+                busybox_root(&root)?;
+                fs::remove_file(root.join("bin/wget")).context("replace busybox's wget")?;
+                copy_files(&root, files.get(1..).unwrap_or_default())?;
             }
             Self::Redis => {
                 fs::create_dir_all(root.join("tmp"))?;

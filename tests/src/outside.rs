@@ -31,6 +31,12 @@ pub const SERVER: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(203, 0, 113, 80)),
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xfeed, 0, 0, 0, 0, 0x80)),
 ];
+/// A server at addresses that `internet` means, which those of the one above are not: they are for
+/// documentation. Here it is as far away as everybody else is.
+pub const PUBLIC: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2606, 0x4700, 0x4700, 0, 0, 0, 0, 0x1111)),
+];
 /// Where clouds tell machines their secrets.
 pub const METADATA: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
@@ -83,7 +89,7 @@ impl<'a> Outside<'a> {
         for line in CABLE.lines() {
             machine.run("sh", ["-c", line])?;
         }
-        for address in [SERVER, METADATA, PRIVATE].iter().flatten() {
+        for address in [SERVER, PUBLIC, METADATA, PRIVATE].iter().flatten() {
             machine.run(
                 "ip",
                 ["-n", "outside", "address", "add", &address.to_string(), "dev", "lo"],

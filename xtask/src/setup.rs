@@ -20,7 +20,7 @@ pub(crate) struct Need {
     pub(crate) package: &'static str,
 }
 
-pub(crate) const NEEDS: [Need; 22] = [
+pub(crate) const NEEDS: [Need; 23] = [
     Need { program: "bash", package: "bash" },
     Need { program: "bpftool", package: "bpftool" },
     Need { program: "busybox", package: "busybox-static" },
@@ -43,6 +43,7 @@ pub(crate) const NEEDS: [Need; 22] = [
     Need { program: "systemd-analyze", package: "systemd" },
     Need { program: "tar", package: "tar" },
     Need { program: "tcpdump", package: "tcpdump" },
+    Need { program: "wget", package: "wget" },
 ];
 
 /// The cgroup controllers that Docker uses.
