@@ -29,7 +29,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for (name, screen) in screens::take()? {
         ui::heading(name);
         ui::line(&screen);
-        let sections = args.write.iter().flat_map(|document| find(document, name));
+        let sections = args.write.iter().filter_map(|document| find(document, name));
         for section in sections {
             section.write(&format!("```text\n{}\n```", screen.trim_end()))?;
         }
