@@ -17,6 +17,10 @@ use crate::{
 const COLUMNS: u16 = 92;
 const LINES: u16 = 9;
 
+/// For so many seconds packets are traced, and so many of them are shown.
+const TRACED: &str = "6";
+const EVENTS: usize = 6;
+
 const NETWORK: &str = "shop";
 
 /// Containers, each with its image and its labels.
@@ -61,11 +65,11 @@ pub fn take() -> Result<Vec<Screen>> {
         daemon.wait_state(name, "enforced")?;
     }
     let traffic = traffic(&engine)?;
-    let top = top(&engine)?;
+    let (top, trace) = (top(&engine)?, trace(&engine)?);
     drop(traffic);
     let doctor = doctor(&daemon)?;
     daemon.stop()?;
-    Ok(vec![("screen-top", top), ("screen-doctor", doctor)])
+    Ok(vec![("screen-top", top), ("screen-trace", trace), ("screen-doctor", doctor)])
 }
 
 /// Starts it; it ends with what is returned.
@@ -102,6 +106,18 @@ fn top(engine: &Engine) -> Result<String> {
     terminal.type_keys("q")?;
     ensure!(terminal.wait_restored()?.success(), "q ends it well");
     Ok(screen.lines().map(str::trim_end).collect::<Vec<_>>().join("\n"))
+}
+
+/// What is dropped, a line each, for some seconds.
+fn trace(engine: &Engine) -> Result<String> {
+    let mut command = engine.machine().command("timeout");
+    command.args(["--signal=INT", TRACED]).arg(binaries::path(Binary::Plugin)?);
+    let output = output_of(command.args(["trace", "--drops"]))?;
+    let text = String::from_utf8(output.stdout)?;
+    let lines: Vec<&str> = text.lines().take(EVENTS).collect();
+    let drops = lines.iter().filter(|line| line.contains(" DROP ")).count();
+    ensure!(drops == EVENTS, "{EVENTS} packets of a container are dropped: {text}");
+    Ok(lines.join("\n"))
 }
 
 /// What `doctor` finds of such a machine.

@@ -43,6 +43,8 @@ const TABLE: &[(&str, How)] = &[
     ("ebpf-netns top", GoesOn),
     ("ebpf-netns top --once", Ends(0)),
     ("ebpf-netns top --iterations", As("ebpf-netns top --iterations 2 --format json")),
+    ("ebpf-netns trace", GoesOn),
+    ("ebpf-netns trace --filter 'tcp prot 80'", Ends(2)),
     ("ebpf-netns status --watch", GoesOn),
     ("ebpf-netns exec web -- tcpdump", GoesOn),
     ("ebpf-netns check --label xdp.policy=log,drop-tpc", Ends(65)),

@@ -63,6 +63,9 @@ impl Reader {
             machine.directory().display()
         );
         machine.run("mount", ["-t", "overlay", "overlay", "-o", &layers, "/etc"])?;
+        // As systemd mounts it at boot.
+        let tracefs = "mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing";
+        machine.run("sh", ["-c", tracefs])?;
         self.shell(
             "mkdir -p /etc/ebpf-netns/policies policies\n\
              printf 'tc = \"auto\"\\n' >/etc/ebpf-netns/config.toml\n\

@@ -8,11 +8,10 @@ mod pages;
 mod typed;
 
 /// Pages whose commands are run by the tests of what they are about.
-const ELSEWHERE: [&str; 6] = [
+const ELSEWHERE: [&str; 5] = [
     "docs/capture.md",
     "docs/install.md",
     "docs/managed-plugin.md",
     "docs/network-driver.md",
     "docs/programs.md",
-    "docs/trace.md",
 ];

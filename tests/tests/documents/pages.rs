@@ -21,6 +21,7 @@ const PAGES: &[(&str, &[&str])] = &[
     ("docs/metrics.md", &[DAEMON]),
     ("docs/runtime.md", &["ebpf-netns-plugin runtime install", DAEMON]),
     ("docs/top.md", &[DAEMON, WEB]),
+    ("docs/trace.md", &[DAEMON, WEB, "docker run -d --name db --label tc.egress=deny redis"]),
     ("docs/troubleshooting.md", &[DAEMON, WEB]),
 ];
 
@@ -69,6 +70,7 @@ pages! {
     the_commands_about_metrics_work "docs/metrics.md"
     the_commands_about_the_runtime_gate_work "docs/runtime.md"
     the_commands_about_top_work "docs/top.md"
+    the_commands_about_trace_work "docs/trace.md"
     the_commands_about_trouble_work "docs/troubleshooting.md"
 }
 
