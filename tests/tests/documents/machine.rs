@@ -64,7 +64,8 @@ impl Reader {
         );
         machine.run("mount", ["-t", "overlay", "overlay", "-o", &layers, "/etc"])?;
         // As systemd mounts it at boot.
-        let tracefs = "mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing";
+        let tracefs =
+            "mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing";
         machine.run("sh", ["-c", tracefs])?;
         self.shell(
             "mkdir -p /etc/ebpf-netns/policies policies\n\
