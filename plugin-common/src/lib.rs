@@ -23,5 +23,6 @@ pub mod identity;
 mod oracle;
 pub mod packet;
 pub mod presets;
+pub mod report;
 pub mod rules;
 pub mod verdict;

@@ -16,6 +16,7 @@ pub mod fast;
 pub mod judge;
 pub mod maps;
 pub mod packet;
+mod report;
 pub mod rules;
 mod verifier;
 

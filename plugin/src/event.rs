@@ -1,7 +1,7 @@
 //! What the sources tell the engine.
 
 use ebpf_netns::monitor::LinkEvent;
-use plugin_common::abi::PacketRecord;
+use plugin_common::report::PacketRecord;
 use tokio::sync::oneshot;
 
 use crate::explain::ExplainAsked;
@@ -13,6 +13,7 @@ use crate::reload::Reload;
 use crate::sandbox::Confinement;
 use crate::start::StartAsked;
 use crate::status::Status;
+use crate::watch::WatchAsked;
 
 /// What a source has to tell.
 #[derive(Debug)]
@@ -33,6 +34,10 @@ pub enum Event {
     Rules(oneshot::Sender<Vec<StandingRules>>),
     /// Somebody wants to know what becomes of a packet of a container.
     Explain(ExplainAsked),
+    /// Somebody wants to watch interfaces.
+    Watch(WatchAsked),
+    /// Somebody does not watch any more.
+    Unwatched,
     /// A container is about to start, and its runtime asks whether it may.
     Start(StartAsked),
     /// The configuration was loaded again, or could not be.

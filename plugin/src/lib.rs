@@ -41,3 +41,4 @@ pub mod status;
 mod sweeper;
 pub mod tally;
 mod top;
+pub mod watch;

@@ -57,7 +57,7 @@ pub struct ListedRule {
 }
 
 /// The rules that stand on one interface.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StandingRules {
     /// The host-side veth.
     pub ifindex: Ifindex,

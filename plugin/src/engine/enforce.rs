@@ -114,7 +114,8 @@ impl Engine {
             let owner = Some(wanted.owner.clone());
             self.record(ifindex, Progress::Pending, owner);
         }
-        let reached = self.approach(ifindex, &choice.target, None, budget);
+        let target = self.watches.add_to(ifindex, &choice.target);
+        let reached = self.approach(ifindex, &target, None, budget);
         self.give_up_rules(ifindex);
         match reached {
             Ok(Reached::End { changed }) => {

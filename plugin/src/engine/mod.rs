@@ -24,6 +24,7 @@ mod report;
 mod rules;
 mod start_gate;
 mod strict;
+mod watches;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +43,7 @@ use self::long::UnderWay;
 use self::pace::Pace;
 use self::start_gate::StartGate;
 use self::strict::Strict;
+use self::watches::Watches;
 use self::world::{Wanted, World};
 use crate::config::Config;
 use crate::error::chain;
@@ -109,6 +111,7 @@ pub struct Engine {
     asked: Vec<(Instant, oneshot::Sender<Status>)>,
     /// Whether the links have to be listed again, since that failed.
     unlisted: bool,
+    watches: Watches,
     inbox: Inbox,
     own: mpsc::WeakSender<Event>,
 }
@@ -164,6 +167,7 @@ impl Engine {
             sandbox: None,
             asked: Vec::new(),
             unlisted: false,
+            watches: Watches::default(),
             inbox: Inbox::new(events).map_err(EngineError::Clock)?,
             own,
         };
@@ -194,6 +198,7 @@ impl Engine {
             self.reconcile();
             self.answer();
         }
+        self.take_watches_off();
         // The worker may be about to tell what it did.
         self.inbox.close();
     }
@@ -232,6 +237,9 @@ impl Engine {
                 Some(Event::Explain(ExplainAsked { container, reply })) => {
                     drop(reply.send(self.subject(&container)));
                 }
+                Some(Event::Watch(asked)) => self.watch(asked),
+                // Reconciling notices.
+                Some(Event::Unwatched) => {}
                 Some(Event::Start(asked)) => self.start_asked(asked),
                 Some(Event::Reload(reload)) => self.reload(*reload),
                 Some(Event::Done(done)) => self.done(done),
@@ -361,10 +369,12 @@ impl Engine {
         self.counts.reconciliations += 1;
         self.look_at_doubtful_containers();
         self.backlog.clear();
+        self.watches.look(&self.world);
         for (ifindex, wanted) in self.world.wanted() {
             self.hear_of_links();
             self.enforce(ifindex, wanted);
         }
+        self.tell_watchers();
         self.look_at_newcomers();
     }
 

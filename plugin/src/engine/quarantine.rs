@@ -49,6 +49,8 @@ impl Engine {
             let held = Held { since, at: Instant::now(), heir_of, reason: NEW };
             self.world.newcomers.hold(ifindex, held);
         }
+        // Who watched by the daemon before is gone.
+        self.take_watches_off();
     }
 
     /// Closes a veth that is new, before anything is asked.

@@ -139,7 +139,7 @@ impl Refused {
         Self { kind: RefusedKind::Unclear, reason: reason.into() }
     }
 
-    fn changing(reason: impl Into<String>) -> Self {
+    pub(crate) fn changing(reason: impl Into<String>) -> Self {
         Self { kind: RefusedKind::Changing, reason: reason.into() }
     }
 
@@ -200,7 +200,7 @@ pub struct Whereabouts {
     pub packet: String,
 }
 
-/// The entry of the policy map, in numbers.
+/// The entry of the policy map, in numbers, but for who watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyEntry {
     /// Presets at XDP.
@@ -215,7 +215,8 @@ pub struct PolicyEntry {
 
 impl From<InterfacePolicy> for PolicyEntry {
     fn from(policy: InterfacePolicy) -> Self {
-        let InterfacePolicy { xdp, egress, ingress, rules } = policy;
+        // Who watches changes nothing of what becomes of a packet.
+        let InterfacePolicy { xdp, egress, ingress, rules } = policy.watched(Presets::PASS);
         Self { xdp: xdp.bits(), egress: egress.bits(), ingress: ingress.bits(), rules }
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! /sys/fs/bpf/ebpf-netns/       0700; locked by the daemon that runs
-//!     v3/                       the layout of the maps (plugin_common::abi)
+//!     v4/                       the layout of the maps (plugin_common::abi)
 //!         maps/POLICY …
 //!         programs/ebpf_netns_xdp …
 //!         links/17-egress-tcx   ifindex, hook, attachment
@@ -32,7 +32,7 @@ const USUAL_MOUNT_POINT: &str = "/sys/fs/bpf";
 
 /// The layout of the maps that this version writes. To be raised with every change of a map's key
 /// or value, so that no program reads what was written for another.
-const LAYOUT: u32 = 3;
+const LAYOUT: u32 = 4;
 
 /// The directory cannot be used.
 #[derive(Debug, thiserror::Error)]
