@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use ebpf_netns::docker::Endpoint;
 use ebpf_netns::monitor::MonitorError;
+use plugin_common::report::{FOR_LOG, FOR_WATCH, PacketRecord};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -32,6 +33,7 @@ use crate::sandbox::{self, Sandbox, SandboxError};
 use crate::service;
 use crate::sweeper;
 use crate::tally::Tally;
+use crate::trace::{self, Heard, Hub};
 
 /// How soon what failed is tried again.
 const TICK: Duration = Duration::from_secs(1);
@@ -114,6 +116,8 @@ pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> 
     let (kernel, packets) = Kernel::new(options.programs, options.pins)?;
     let hits = kernel.hit_counters()?;
     let traffic = kernel.traffic_counters()?;
+    let paces = kernel.pace_counters()?;
+    let hub = Hub::default();
     let (events, receiver) = mpsc::channel(QUEUE);
     let look = Arc::new(Look::default());
     // Subscribing comes before listing, which the engine does first.
@@ -138,7 +142,9 @@ pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> 
     // Enforcement goes on without these.
     let mut helpers = JoinSet::new();
     helpers.spawn(async move { sweeper::run(&gone).await });
-    helpers.spawn(watch_packets(packets, events.clone(), Arc::clone(&tally)));
+    let told = Told { engine: events.clone(), hub: hub.clone(), tally: Arc::clone(&tally) };
+    helpers.spawn(watch_packets(packets, told));
+    helpers.spawn(trace::count_kept_back(paces, hub.clone()));
     let measured = metrics::Sources { engine: events.clone(), traffic, tally, started };
     let (sampler, sampling) = metrics::start(measured);
     helpers.spawn(sampling);
@@ -148,7 +154,7 @@ pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> 
     let (reloads, requests) = mpsc::channel(reload::QUEUE);
     helpers.spawn(reload::run(options.place, requests, events.clone()));
     helpers.spawn(reload::on_hangup(hangups, reloads.clone()));
-    let answers = control::Answers { engine: events.clone(), reloads, hits, sampler };
+    let answers = control::Answers { engine: events.clone(), reloads, hits, sampler, hub };
     helpers.spawn(serve(control, answers));
     helpers.spawn(service::watchdog(events.clone()));
     info!(socket = %options.control_socket.display(), "ready");
@@ -212,17 +218,36 @@ async fn tick(events: mpsc::Sender<Event>) {
     }
 }
 
-/// Reports that the engine has no time for are dropped: enforcement comes first.
-async fn watch_packets(packets: PacketEvents, events: mpsc::Sender<Event>, tally: Arc<Tally>) {
-    let sink = |record| match events.try_send(Event::Packet(record)) {
-        Ok(()) => true,
-        Err(TrySendError::Full(_)) => {
-            tally.reports_lost.add(1);
-            true
+/// Who is told of packets.
+struct Told {
+    engine: mpsc::Sender<Event>,
+    hub: Hub,
+    tally: Arc<Tally>,
+}
+
+impl Told {
+    /// Tells those a record is for; false when the engine is gone. Reports that it has no time for are
+    /// dropped: enforcement comes first.
+    fn tell(&self, record: PacketRecord) -> bool {
+        if record.wanted & FOR_WATCH != 0 {
+            self.hub.tell(Heard::Packet(record));
         }
-        Err(TrySendError::Closed(_)) => false,
-    };
-    if let Err(error) = packets.forward(sink).await {
+        if record.wanted & FOR_LOG == 0 {
+            return true;
+        }
+        match self.engine.try_send(Event::Packet(record)) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_)) => {
+                self.tally.reports_lost.add(1);
+                true
+            }
+            Err(TrySendError::Closed(_)) => false,
+        }
+    }
+}
+
+async fn watch_packets(packets: PacketEvents, told: Told) {
+    if let Err(error) = packets.forward(|record| told.tell(record)).await {
         error!(%error, "reports of packets cannot be read");
     }
 }

@@ -105,6 +105,15 @@ impl Listing {
         listing
     }
 
+    /// The rule that is counted there, from the first counter on.
+    #[must_use]
+    pub fn rule_at(&self, counter: u32) -> Option<(&ListedLayer, &ListedRule)> {
+        self.layers.iter().find_map(|layer| {
+            let mut rules = layer.rules.iter().chain([&layer.rest]);
+            rules.find(|rule| rule.counter == Some(counter)).map(|rule| (layer, rule))
+        })
+    }
+
     /// With what each rule decided over.
     #[must_use]
     pub fn status(&self, hits: impl Fn(u32) -> Count) -> Vec<LayerStatus> {

@@ -6,6 +6,7 @@ mod explain;
 mod runtime;
 mod table;
 mod top;
+mod trace;
 mod verbs;
 mod watch;
 
@@ -27,6 +28,7 @@ use self::check::Check;
 use self::doctor::DoctorArgs;
 use self::runtime::RuntimeVerb;
 use self::top::TopArgs;
+use self::trace::TraceArgs;
 pub use self::verbs::main;
 
 /// Where dockerd has its `--exec-root` unless told otherwise.
@@ -86,6 +88,15 @@ enum Verb {
     /// network namespace that the daemon is in.
     #[command(after_help = PACKETS)]
     Explain(ExplainArgs),
+    /// Follow what becomes of packets, a line each, as it happens.
+    ///
+    /// Of each packet, the container, its interface, the direction, where it was judged, whether it
+    /// passed and why not, the rule that decided, addresses and ports. A packet that meets two
+    /// programs is shown by both. The kernel reports no more than some hundred packets a second and reason,
+    /// and how many it did not is told; while nobody follows it reports none. No verdict is changed by
+    /// it. Ctrl-C ends it.
+    #[command(after_help = trace::FILTERS)]
+    Trace(TraceArgs),
     /// Print the daemon's metrics, in Prometheus' text format.
     Metrics(MetricsArgs),
     /// Have the daemon load its configuration again, as SIGHUP does, and say what came of it.

@@ -16,13 +16,14 @@ use tokio::runtime::{Builder, Runtime};
 use super::explain;
 use super::runtime::{self, RuntimeVerb};
 use super::top;
+use super::trace;
 use super::watch::{self, Turn, every};
 use super::{
     AttachedArgs, Cli, Format, MetricsArgs, Places, ReloadArgs, Run, StatusArgs, Verb, check,
     doctor, table,
 };
 use crate::config::{self, ConfigErrors};
-use crate::control::{self, ClientError};
+use crate::control::{self, ClientError, StreamError};
 use crate::daemon::{self, DaemonError, Options};
 use crate::error::{chain, of_system};
 use crate::explain::{CaptureError, Refused, TextError};
@@ -50,6 +51,7 @@ pub fn main() -> ExitCode {
         Verb::Status(args) => (status(&args), args.format),
         Verb::Top(args) => (top::run(&args), args.format),
         Verb::Explain(args) => (explain::run(&args), args.format),
+        Verb::Trace(args) => (trace::run(&args), Format::Table),
         Verb::Metrics(args) => (show_metrics(&args), Format::Table),
         Verb::Reload(args) => (reload(&args), args.format),
         Verb::Check(args) => (check::run(&args), args.format),
@@ -268,6 +270,10 @@ pub(super) enum Failure {
     },
     #[error("the packet is not understood: {0:#}")]
     Packet(TextError),
+    #[error("--filter: {0:#}")]
+    Filter(TextError),
+    #[error(transparent)]
+    Stream(#[from] StreamError),
     #[error("--packet")]
     Capture(#[from] CaptureError),
     #[error("{0}")]
@@ -335,6 +341,7 @@ impl Failure {
             }
             Self::Register(error) if is_permission(error) => exit::NOT_PERMITTED,
             Self::Daemon(_)
+            | Self::Stream(StreamError::Output(_))
             | Self::Sandbox(_)
             | Self::Register(_)
             | Self::Output(_)
@@ -346,11 +353,15 @@ impl Failure {
             | Self::Disagreement(_) => exit::FAILED,
             Self::Verdict(code) => *code,
             Self::Capture(error) => error.exit_code(),
-            Self::Unexplained(refused) => refused.exit_code(),
+            Self::Unexplained(refused) | Self::Stream(StreamError::Refused(refused)) => {
+                refused.exit_code()
+            }
             Self::Examine(error) => error.exit_code(),
-            Self::Client(error) | Self::Top(TopError::Client(error)) => error.exit_code(),
-            Self::DockerHost { .. } => exit::UNAVAILABLE,
-            Self::Ifindex(_) | Self::Packet(_) => exit::USAGE,
+            Self::Client(error)
+            | Self::Top(TopError::Client(error))
+            | Self::Stream(StreamError::Client(error)) => error.exit_code(),
+            Self::DockerHost { .. } | Self::Stream(StreamError::Ended) => exit::UNAVAILABLE,
+            Self::Ifindex(_) | Self::Packet(_) | Self::Filter(_) => exit::USAGE,
             Self::Rtnl(error) => exit::of_class(error.class()),
             Self::NoInterface(_) => exit::NOT_FOUND,
         }

@@ -31,9 +31,9 @@ use tokio::sync::oneshot;
 pub use self::capture::{CaptureError, of_capture, of_hex};
 pub use self::outcome::{Explanation, HookOutcome, conclude};
 pub use self::subject::{Candidate, Subject, case};
-pub use self::text::TextError;
 use crate::origin::Origin;
 use crate::plan::Hook;
+pub use crate::pointed::TextError;
 use crate::rules::Direction;
 use crate::status::{HostSide, State};
 
@@ -135,7 +135,7 @@ impl Refused {
         Self { kind: RefusedKind::NotFound, reason: reason.into() }
     }
 
-    fn unclear(reason: impl Into<String>) -> Self {
+    pub(crate) fn unclear(reason: impl Into<String>) -> Self {
         Self { kind: RefusedKind::Unclear, reason: reason.into() }
     }
 

@@ -13,6 +13,7 @@ mod hits;
 mod inherit;
 mod load;
 mod object;
+mod paces;
 mod pins;
 mod policies;
 mod pool;
@@ -41,6 +42,7 @@ pub use self::events::PacketEvents;
 pub use self::hits::HitCounters;
 pub use self::inherit::{CleanError, clean};
 pub use self::load::{LoadError, ProgramIdentity, Programs, probe};
+pub use self::paces::PaceCounters;
 pub use self::pins::{DEFAULT_DIRECTORY, Layout, Pins, PinsError, is_on_bpf_fs, layouts};
 pub use self::query::{AttachedProgram, attached};
 pub use self::refusal::Refusal;
@@ -232,6 +234,11 @@ const fn observer(hook: Hook) -> Observer {
         Hook::Egress => Observer::Egress,
         Hook::Ingress => Observer::Ingress,
     }
+}
+
+/// The hook whose program counts under an observer of this number.
+pub(crate) fn hook_of(number: u32) -> Option<Hook> {
+    Hook::ALL.into_iter().find(|hook| observer(*hook) as u32 == number)
 }
 
 /// The program of a hook, as the type that attaches it.
