@@ -16,6 +16,7 @@ extern crate std;
 pub mod abi;
 mod compiler;
 pub mod connection;
+pub mod exec;
 #[cfg(any(test, feature = "frames"))]
 pub mod frames;
 pub mod identity;

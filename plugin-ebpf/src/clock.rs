@@ -21,17 +21,24 @@ pub fn now() -> u32 {
     (nanoseconds() >> TICK_SHIFT) as u32
 }
 
+/// The time in nanoseconds, as exact as it can be told: a call.
+#[inline(always)]
+#[must_use]
+pub fn exactly() -> u64 {
+    // SAFETY: the helper takes no argument and returns a number.
+    unsafe { bpf_ktime_get_ns() }
+}
+
 /// The time in nanoseconds, as exact as the kernel's ticks are.
 ///
-/// By its count of them, which the verifier reads in place (Linux 5.6): a clock is a call. Both globals
-/// are constants to it, and what is not called with them it takes out.
+/// By its count of them, which the verifier reads in place (Linux 5.6). Both globals are constants to
+/// it, and what is not called with them it takes out.
 #[inline(always)]
 #[must_use]
 pub fn nanoseconds() -> u64 {
     let jiffy = JIFFY_NS.load();
     if jiffy == 0 {
-        // SAFETY: the helper takes no argument and returns a number.
-        unsafe { bpf_ktime_get_ns() }
+        exactly()
     } else {
         // SAFETY: as above.
         let jiffies = unsafe { bpf_jiffies64() };

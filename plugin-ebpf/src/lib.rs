@@ -12,6 +12,7 @@
 )]
 
 pub mod clock;
+pub mod exec;
 pub mod fast;
 pub mod judge;
 pub mod maps;

@@ -1,7 +1,6 @@
 //! Telling of packets: to the daemon's log, and to whoever watches an interface. It decides nothing, and
 //! where neither wants to know, nothing of it is run.
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
 use plugin_common::abi::{LOG_BURST, LOG_WINDOW_NS, Observer, StatsKey};
 use plugin_common::packet::Packet;
 use plugin_common::report::{
@@ -57,8 +56,7 @@ pub(crate) fn report(packet: &Packet, outcome: &Outcome, log: bool, watch: bool)
 fn within_log(outcome: &Outcome) -> bool {
     let Some(stats) = maps::stats(log_key(outcome)) else { return false };
     let stats = stats.get();
-    // SAFETY: the helper takes no argument and returns a number.
-    let now = unsafe { bpf_ktime_get_ns() };
+    let now = clock::exactly();
     if now - stats.log_window_ns >= LOG_WINDOW_NS {
         stats.log_window_ns = now;
         stats.log_in_window = 0;
@@ -107,8 +105,7 @@ fn pace_key(outcome: &Outcome) -> PaceKey {
 fn record(packet: &Packet, outcome: &Outcome, wanted: u16) -> PacketRecord {
     let Outcome { ifindex, observer, reason, rule, length } = *outcome;
     PacketRecord {
-        // SAFETY: the helper takes no argument and returns a number.
-        time_ns: unsafe { bpf_ktime_get_ns() },
+        time_ns: clock::exactly(),
         ifindex,
         observer: observer as u32,
         reason: reason as u32,

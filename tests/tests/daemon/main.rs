@@ -45,6 +45,7 @@ mod shop;
 mod starting;
 mod strict;
 mod top;
+mod trace;
 mod traps;
 mod unreliable;
 mod unreliable_events;
