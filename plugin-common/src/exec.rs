@@ -1,6 +1,8 @@
 //! What the programs at the system calls `execve` and `execveat` tell. They are no part of the daemon:
 //! whoever wants to follow what containers execute loads them, and they are gone with that process.
 
+use crate::report::part;
+
 /// Name of the ring buffer of [`ExecRecord`]s.
 pub const EXECS_MAP: &str = "EXECS";
 /// Name of the array of [`PidNamespace`]s; the first one without a number ends it.
@@ -38,6 +40,10 @@ pub struct PidNamespace {
 }
 
 const _: () = assert!(size_of::<PidNamespace>() == 24);
+
+#[cfg(feature = "user")]
+// SAFETY: three words.
+unsafe impl aya::Pod for PidNamespace {}
 
 /// A call of `execve` or `execveat`, whether or not the kernel will do it.
 #[repr(C)]
@@ -81,8 +87,74 @@ impl ExecRecord {
     pub const CUT: u64 = 1 << 0;
     /// There are more arguments than those that are told.
     pub const MORE: u64 = 1 << 1;
+
+    /// Reads a record as the ring buffer holds it.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
+        let u64 = |at| u64::from_ne_bytes(part(bytes, at));
+        let u32 = |at| u32::from_ne_bytes(part(bytes, at));
+        Self {
+            time_ns: u64(0),
+            namespace: u32(8),
+            pid: u32(12),
+            pid_inside: u32(16),
+            uid: u32(20),
+            descriptor: i32::from_ne_bytes(part(bytes, 24)),
+            arguments: u32(28),
+            filename_bytes: u32(32),
+            argv_bytes: u32(36),
+            flags: u64(40),
+            comm: part(bytes, 48),
+            filename: part(bytes, 64),
+            argv: part(bytes, 64 + FILENAME_BYTES),
+        }
+    }
+
+    /// The caller's command.
+    #[must_use]
+    pub fn comm(&self) -> &[u8] {
+        self.comm.split(|byte| *byte == 0).next().unwrap_or_default()
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn filename(&self) -> &[u8] {
+        self.filename.get(..self.filename_bytes as usize).unwrap_or_default()
+    }
+
+    /// The arguments that are told.
+    pub fn argv(&self) -> impl Iterator<Item = &[u8]> {
+        let used = self.argv.get(..self.argv_bytes as usize).unwrap_or_default();
+        used.split(|byte| *byte == 0).take(self.arguments as usize)
+    }
 }
 
-#[cfg(feature = "user")]
-// SAFETY: three words.
-unsafe impl aya::Pod for PidNamespace {}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_read_as_it_lies_in_memory() {
+        let mut bytes = [0; ExecRecord::BYTES];
+        let mut write = |at: usize, part: &[u8]| bytes[at..at + part.len()].copy_from_slice(part);
+        write(core::mem::offset_of!(ExecRecord, time_ns), &5_u64.to_ne_bytes());
+        write(core::mem::offset_of!(ExecRecord, namespace), &6_u32.to_ne_bytes());
+        write(core::mem::offset_of!(ExecRecord, pid), &7_u32.to_ne_bytes());
+        write(core::mem::offset_of!(ExecRecord, pid_inside), &8_u32.to_ne_bytes());
+        write(core::mem::offset_of!(ExecRecord, uid), &9_u32.to_ne_bytes());
+        write(core::mem::offset_of!(ExecRecord, descriptor), &(-1_i32).to_ne_bytes());
+        write(core::mem::offset_of!(ExecRecord, arguments), &3_u32.to_ne_bytes());
+        write(core::mem::offset_of!(ExecRecord, filename_bytes), &7_u32.to_ne_bytes());
+        write(core::mem::offset_of!(ExecRecord, argv_bytes), &7_u32.to_ne_bytes());
+        write(core::mem::offset_of!(ExecRecord, flags), &ExecRecord::MORE.to_ne_bytes());
+        write(core::mem::offset_of!(ExecRecord, comm), b"sh\0left over");
+        write(core::mem::offset_of!(ExecRecord, filename), b"/bin/ls\0left over");
+        write(core::mem::offset_of!(ExecRecord, argv), b"ls\0\0-l\0left over");
+        let record = ExecRecord::from_bytes(&bytes);
+        assert_eq!((record.time_ns, record.namespace, record.pid), (5, 6, 7));
+        assert_eq!((record.pid_inside, record.uid, record.descriptor), (8, 9, -1));
+        assert_eq!((record.comm(), record.filename()), (&b"sh"[..], &b"/bin/ls"[..]));
+        assert!(record.argv().eq([&b"ls"[..], b"", b"-l"]));
+        assert_eq!(record.flags, ExecRecord::MORE);
+    }
+}

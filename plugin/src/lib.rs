@@ -13,6 +13,7 @@ pub mod engine;
 mod error;
 pub mod event;
 mod excerpt;
+pub mod execs;
 pub mod explain;
 pub mod facts;
 pub mod filter;

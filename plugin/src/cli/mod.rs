@@ -88,7 +88,7 @@ enum Verb {
     /// network namespace that the daemon is in.
     #[command(after_help = PACKETS)]
     Explain(ExplainArgs),
-    /// Follow what becomes of packets, a line each, as it happens.
+    /// Follow what becomes of packets, or what containers execute, a line each, as it happens.
     ///
     /// Of each packet, the container, its interface, the direction, where it was judged, whether it
     /// passed and why not, the rule that decided, addresses and ports. A packet that meets two

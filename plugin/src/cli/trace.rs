@@ -1,12 +1,13 @@
-//! `trace`: what becomes of packets, a line each, as it happens.
+//! `trace`: what becomes of packets, or what is executed, a line each, as it happens.
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::verbs::{Failure, runtime};
+use super::verbs::{Failure, endpoint, runtime};
 use crate::control::{self, DEFAULT_SOCKET, StreamError};
+use crate::execs::{self, FollowError, Line};
 use crate::filter::Filter;
 use crate::top::Ending;
 use crate::trace::{Event, Question};
@@ -36,6 +37,13 @@ pub(super) struct TraceArgs {
     /// Show only packets that this finds: 'tcp port 443 and not host 10.0.0.9'.
     #[arg(long, value_name = "EXPRESSION")]
     filter: Option<String>,
+    /// Follow what the containers execute instead: each call of execve with process, file and
+    /// arguments. Without containers, those of all, with a policy or not. Needs no daemon, but root.
+    #[arg(long, conflicts_with_all = ["drops", "filter"])]
+    exec: bool,
+    /// The Docker engine, for --exec: `unix:///path/to/docker.sock` or `tcp://HOST:PORT`.
+    #[arg(long, value_name = "URI", requires = "exec")]
+    docker_host: Option<String>,
     /// How to show it. As JSON it is an object a line.
     #[arg(long, value_enum, default_value_t)]
     format: LineFormat,
@@ -55,39 +63,60 @@ pub(super) enum LineFormat {
 }
 
 pub(super) fn run(args: &TraceArgs) -> Result<(), Failure> {
-    let TraceArgs { containers, drops, filter, format, control_socket } = args;
+    let followed = if args.exec { execs(args) } else { packets(args) };
+    match followed {
+        // Whoever read it has seen enough.
+        Err(
+            Failure::Stream(StreamError::Output(error))
+            | Failure::Follow(FollowError::Output(error)),
+        ) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        followed => followed,
+    }
+}
+
+fn packets(args: &TraceArgs) -> Result<(), Failure> {
+    let TraceArgs { containers, drops, filter, format, control_socket, .. } = args;
     // Here, for the daemon shows no place in it.
     if let Some(filter) = filter {
         filter.parse::<Filter>().map_err(Failure::Filter)?;
     }
     let question =
         Question { containers: containers.clone(), drops: *drops, filter: filter.clone() };
-    let followed = runtime()?.block_on(async {
-        let mut ending = Ending::new()?;
-        tokio::select! {
-            followed = control::trace(control_socket, &question, |line| write(*format, line)) => followed,
-            () = ending.told() => Ok(()),
-        }
-    });
-    match followed {
-        // Whoever read it has seen enough.
-        Err(StreamError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        followed => Ok(followed?),
-    }
+    let write = |line: &[u8]| match format {
+        LineFormat::Json => put(&String::from_utf8_lossy(line)),
+        LineFormat::Text => match serde_json::from_slice::<Event>(line)? {
+            event @ Event::Listening { .. } => writeln!(io::stderr().lock(), "{event}"),
+            event => put(&event.to_string()),
+        },
+    };
+    until_told(async { Ok(control::trace(control_socket, &question, write).await?) })
 }
 
-/// A line that is known to be read as soon as it is written.
-fn write(format: LineFormat, line: &[u8]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match format {
-        LineFormat::Json => {
-            out.write_all(line)?;
-            out.write_all(b"\n")?;
+fn execs(args: &TraceArgs) -> Result<(), Failure> {
+    let TraceArgs { containers, docker_host, format, .. } = args;
+    let endpoint = endpoint(docker_host.clone())?;
+    let write = |line: &Line| match (format, line) {
+        (LineFormat::Json, line) => put(&serde_json::to_string(line)?),
+        (LineFormat::Text, Line::Listening { .. }) => writeln!(io::stderr().lock(), "{line}"),
+        (LineFormat::Text, line) => put(&line.to_string()),
+    };
+    until_told(async { Ok(execs::follow(endpoint, containers, write).await?) })
+}
+
+/// Does it until Ctrl-C or SIGTERM, which end it in order.
+fn until_told(follow: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    runtime()?.block_on(async {
+        let mut ending = Ending::new()?;
+        tokio::select! {
+            followed = follow => followed,
+            () = ending.told() => Ok(()),
         }
-        LineFormat::Text => match serde_json::from_slice::<Event>(line)? {
-            event @ Event::Listening { .. } => writeln!(io::stderr().lock(), "{event}")?,
-            event => writeln!(out, "{event}")?,
-        },
-    }
+    })
+}
+
+/// A line that can be read as soon as it is written.
+fn put(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
     out.flush()
 }

@@ -26,11 +26,12 @@ use crate::config::{self, ConfigErrors};
 use crate::control::{self, ClientError, StreamError};
 use crate::daemon::{self, DaemonError, Options};
 use crate::error::{chain, of_system};
+use crate::execs::FollowError;
 use crate::explain::{CaptureError, Refused, TextError};
 use crate::finding::Findings;
 use crate::gate::Gate;
 use crate::kernel::examine::ExamineError;
-use crate::kernel::{self, CleanError, LoadError, Pins, PinsError, Programs, attached};
+use crate::kernel::{self, CleanError, ExecsError, LoadError, Pins, PinsError, Programs, attached};
 use crate::labels::LabelErrors;
 use crate::log::Log;
 use crate::metrics;
@@ -274,6 +275,8 @@ pub(super) enum Failure {
     Filter(TextError),
     #[error(transparent)]
     Stream(#[from] StreamError),
+    #[error(transparent)]
+    Follow(#[from] FollowError),
     #[error("--packet")]
     Capture(#[from] CaptureError),
     #[error("{0}")]
@@ -320,10 +323,13 @@ impl Failure {
 
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Daemon(DaemonError::Load(LoadError::NotPermitted)) => exit::NOT_PERMITTED,
+            Self::Daemon(DaemonError::Load(LoadError::NotPermitted))
+            | Self::Follow(FollowError::Execs(ExecsError::NotPermitted)) => exit::NOT_PERMITTED,
             // The verifier's refusal is an EACCES too.
             Self::Daemon(DaemonError::Load(_)) => exit::FAILED,
-            Self::Docker(error) | Self::Register(RegisterError::Docker(error)) => error.exit_code(),
+            Self::Docker(error)
+            | Self::Register(RegisterError::Docker(error))
+            | Self::Follow(FollowError::Docker(error)) => error.exit_code(),
             Self::Labels(_)
             | Self::Findings(_)
             | Self::Config(_)
@@ -342,6 +348,7 @@ impl Failure {
             Self::Register(error) if is_permission(error) => exit::NOT_PERMITTED,
             Self::Daemon(_)
             | Self::Stream(StreamError::Output(_))
+            | Self::Follow(_)
             | Self::Sandbox(_)
             | Self::Register(_)
             | Self::Output(_)

@@ -9,6 +9,7 @@ mod audit;
 mod errno;
 mod events;
 pub mod examine;
+mod execs;
 mod hits;
 mod inherit;
 mod load;
@@ -39,6 +40,8 @@ use plugin_common::abi::{
 
 pub use self::audit::Damage;
 pub use self::events::PacketEvents;
+pub(crate) use self::execs::TRACEFS;
+pub use self::execs::{Execs, ExecsError};
 pub use self::hits::HitCounters;
 pub use self::inherit::{CleanError, clean};
 pub use self::load::{LoadError, ProgramIdentity, Programs, probe};

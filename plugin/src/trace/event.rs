@@ -1,7 +1,6 @@
 //! What is told, as JSON: an object a line. docs/trace.md describes it. Pure.
 
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use plugin_common::connection::NO_RULE;
 use plugin_common::packet::{protocol, tcp_flag};
@@ -9,6 +8,7 @@ use plugin_common::report::PacketRecord;
 use plugin_common::verdict::Reason;
 use serde::{Deserialize, Serialize};
 
+use super::clock::since_1970;
 use crate::filter::Seen;
 use crate::plan::Hook;
 use crate::rules::Direction;
@@ -134,23 +134,17 @@ pub struct Lost {
 }
 
 impl PacketEvent {
-    /// What a record says of a packet on an interface. `age` is how long ago it was judged.
-    pub(super) fn new(
-        record: &PacketRecord,
-        on: &WatchedInterface,
-        hook: Hook,
-        age: Duration,
-    ) -> Self {
+    /// What a record says of a packet on an interface.
+    pub(super) fn new(record: &PacketRecord, on: &WatchedInterface, hook: Hook) -> Self {
         let seen = Seen::from(record);
         let ports = [protocol::TCP, protocol::UDP, protocol::SCTP].contains(&record.protocol);
         let end = |address: Option<IpAddr>, port| {
             address.map(|address| End { address, port: ports.then_some(port) })
         };
         let is_icmp = [protocol::ICMP, protocol::ICMPV6].contains(&record.protocol);
-        let time = SystemTime::now().checked_sub(age).unwrap_or(UNIX_EPOCH);
         let reason = record.reason();
         Self {
-            time: time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
+            time: since_1970(record.time_ns),
             place: on.into(),
             hook,
             direction: crate::listing::of_hook(hook),

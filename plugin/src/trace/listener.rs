@@ -5,14 +5,12 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ebpf_netns::Ifindex;
 use hyper::body::Bytes;
 use plugin_common::presets::Presets;
 use plugin_common::report::{PaceKey, PacketRecord};
 use plugin_common::verdict::Reason;
-use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -106,8 +104,7 @@ impl Listener {
         if !is_wanted || self.drops && record.reason == Reason::Passed as u32 {
             return None;
         }
-        let age = monotonic().saturating_sub(Duration::from_nanos(record.time_ns));
-        Some(Event::Packet(Box::new(PacketEvent::new(record, on, hook, age))))
+        Some(Event::Packet(Box::new(PacketEvent::new(record, on, hook))))
     }
 
     fn unreported(&self, of: PaceKey, packets: u64, watched: &Watched) -> Option<Event> {
@@ -125,13 +122,6 @@ impl Listener {
 fn place(watched: &Watched, ifindex: u32, observer: u32) -> Option<(&WatchedInterface, Hook)> {
     let on = watched.get(&Ifindex::try_from(ifindex).ok()?)?;
     Some((on, hook_of(observer)?))
-}
-
-/// The clock that the kernel's programs tell the time by.
-fn monotonic() -> Duration {
-    let now = clock_gettime(ClockId::Monotonic);
-    let seconds = Duration::from_secs(now.tv_sec.try_into().unwrap_or_default());
-    seconds + Duration::from_nanos(now.tv_nsec.try_into().unwrap_or_default())
 }
 
 /// One line. What is made of names and numbers is never refused.

@@ -2,10 +2,11 @@
 //!
 //! - `hub.rs` hands what the kernel tells to everybody who listens, and keeps nobody waiting;
 //! - `listener.rs` is one of them: it picks what is asked for, and makes lines of it;
-//! - `event.rs` has what a line is, as JSON; `text.rs` the same for people.
+//! - `event.rs` has what a line is, as JSON; `text.rs` the same for people; `clock.rs` when it was.
 //!
 //! Nothing of it decides anything, and where nobody listens nothing of it runs.
 
+mod clock;
 mod event;
 mod hub;
 mod listener;
@@ -13,6 +14,7 @@ mod text;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::clock::{Clock, since_1970};
 pub use self::event::{End, Event, Lost, PacketEvent, Place, RuleEvent, Unreported};
 pub use self::hub::{Heard, Hub, count_kept_back};
 pub use self::listener::Listener;

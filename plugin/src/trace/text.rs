@@ -1,9 +1,10 @@
 //! What is told, as people read it: a line each. Pure.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use ebpf_netns::text::printable;
 
+use super::clock::Clock;
 use super::event::{End, Event, Lost, PacketEvent, Place, RuleEvent, Unreported};
 use crate::plan::Hook;
 
@@ -99,24 +100,6 @@ const fn at(hook: Hook) -> &'static str {
     match hook {
         Hook::Xdp => "xdp",
         Hook::Egress | Hook::Ingress => "tc",
-    }
-}
-
-/// The time of the day, in UTC, of seconds since 1970.
-struct Clock(f64);
-
-impl fmt::Display for Clock {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a time since 1970 in microseconds fits"
-    )]
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let micros = (self.0 * 1e6).round() as u64;
-        let (seconds, micros) = (micros / 1_000_000, micros % 1_000_000);
-        let (hours, minutes) = (seconds / 3600 % 24, seconds / 60 % 60);
-        write!(f, "{hours:02}:{minutes:02}:{:02}.{micros:06}", seconds % 60)?;
-        f.write_char('Z')
     }
 }
 

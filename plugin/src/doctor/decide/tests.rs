@@ -364,7 +364,7 @@ fn what_is_good_to_know_is_a_note_and_no_more() {
             &["no bridges", "without --strict"],
         ),
         (|f| f.host.btf = false, "btf", &["nothing of ours needs them"]),
-        (|f| f.host.tracefs = false, "tracefs", &["nothing of ours needs it"]),
+        (|f| f.host.tracefs = false, "tracefs", &["trace --exec alone needs it"]),
         (|f| f.host.harden = Ok("2".into()), "jit-hardening", &["slower", "bpf_jit_harden=1"]),
         (
             |f| f.host.unprivileged = Ok(Some("0".into())),
