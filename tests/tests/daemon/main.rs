@@ -46,6 +46,7 @@ mod starting;
 mod strict;
 mod top;
 mod trace;
+mod trace_exec;
 mod traps;
 mod unreliable;
 mod unreliable_events;

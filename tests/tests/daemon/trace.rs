@@ -4,6 +4,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -13,7 +14,8 @@ use ebpf_netns_plugin::{
     trace::{Event, PacketEvent},
 };
 use ebpf_netns_tests::{
-    DEADLINE, Daemon, Process,
+    DEADLINE, Process,
+    binaries::{self, Binary},
     command::{output_of, stdout_of},
     privilege, wait_for,
 };
@@ -31,18 +33,22 @@ const UNAVAILABLE: i32 = 69;
 /// What is to be seen is seen within so long.
 const SOON: Duration = Duration::from_millis(100);
 
+/// Several run at once, each with a log of its own.
+static LOGS: AtomicU32 = AtomicU32::new(1);
+
 /// A running `trace`; killed when dropped.
-struct Trace {
+pub(crate) struct Trace {
     process: Process,
     log: PathBuf,
 }
 
 impl Trace {
     /// Starts it, and waits until it listens.
-    fn start(scene: &Scene, daemon: &Daemon<'_>, arguments: &[&str]) -> Result<Self> {
-        let mut command = daemon.plugin()?;
-        command.arg("trace").args(arguments);
-        let (process, log) = scene.machine().spawn(&mut command, "trace.log")?;
+    pub(crate) fn start(scene: &Scene, arguments: &[&str]) -> Result<Self> {
+        let mut command = scene.machine().command(binaries::path(Binary::Plugin)?);
+        command.env("DOCKER_HOST", scene.engine().docker_host()).arg("trace").args(arguments);
+        let log = format!("trace-{}.log", LOGS.fetch_add(1, Ordering::Relaxed));
+        let (process, log) = scene.machine().spawn(&mut command, &log)?;
         let trace = Self { process, log };
         wait_for(DEADLINE, "trace to listen", || {
             let text = trace.text()?;
@@ -53,7 +59,7 @@ impl Trace {
     }
 
     /// What it told so far, but for a line that is being written.
-    fn text(&self) -> Result<String> {
+    pub(crate) fn text(&self) -> Result<String> {
         let mut text = fs::read_to_string(&self.log)?;
         text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
         Ok(text)
@@ -84,7 +90,7 @@ impl Trace {
     }
 
     /// Waits for a line of text that has all these words.
-    fn wait_line(&self, words: &[&str]) -> Result<String> {
+    pub(crate) fn wait_line(&self, words: &[&str]) -> Result<String> {
         wait_for(DEADLINE, &format!("a line with {words:?}"), || {
             let text = self.text()?;
             let found = text.lines().find(|line| words.iter().all(|word| line.contains(word)));
@@ -101,7 +107,7 @@ impl Trace {
     }
 
     /// Ends it by Ctrl-C, after which it has ended well.
-    fn end(mut self) -> Result<()> {
+    pub(crate) fn end(mut self) -> Result<()> {
         self.process.signal(Signal::SIGINT)?;
         let status = self.process.wait(DEADLINE)?;
         ensure!(status.success(), "Ctrl-C ends it well: {status}");
@@ -145,8 +151,8 @@ fn a_ping_and_a_request_are_seen_at_once_with_all_that_they_are() -> Result<()> 
         wait_state(&daemon, name, State::Enforced)?;
         scene.wait_listening(name)?;
     }
-    let text = Trace::start(&scene, &daemon, &["web"])?;
-    let json = Trace::start(&scene, &daemon, &["web", "--format=json"])?;
+    let text = Trace::start(&scene, &["web"])?;
+    let json = Trace::start(&scene, &["web", "--format=json"])?;
     let inside = scene.engine().from_container("web")?;
     let ([from, from6], [to, to6]) = (scene.addresses("web")?, scene.addresses("db")?);
     for (from, to) in [(from, to), (from6, to6)] {
@@ -180,7 +186,7 @@ fn a_ping_and_a_request_are_seen_at_once_with_all_that_they_are() -> Result<()> 
     let others = json.packets()?.into_iter().find(|packet| packet.place.container != "web");
     ensure!(others.is_none(), "db is nobody's business here: {others:?}");
 
-    let pings = Trace::start(&scene, &daemon, &["--format=json", "--filter", "icmp", "web"])?;
+    let pings = Trace::start(&scene, &["--format=json", "--filter", "icmp", "web"])?;
     wait_for(DEADLINE, "a ping to be seen within 100 ms", || {
         let before = pings.packets()?.len();
         ensure!(ping_works(&inside, to)?, "the ping is answered");
@@ -209,8 +215,8 @@ fn a_drop_is_told_with_the_rule_that_dropped_it() -> Result<()> {
     scene.run("web", &[("tc.ingress", rules), ("tc.egress", "allow any")])?;
     wait_state(&daemon, "web", State::Enforced)?;
     scene.wait_listening("web")?;
-    let drops = Trace::start(&scene, &daemon, &["web", "--drops", "--format=json"])?;
-    let text = Trace::start(&scene, &daemon, &["--filter", "udp and reason denied"])?;
+    let drops = Trace::start(&scene, &["web", "--drops", "--format=json"])?;
+    let text = Trace::start(&scene, &["--filter", "udp and reason denied"])?;
     let (host, [to, _]) = (scene.engine().from_host(), scene.addresses("web")?);
     ensure!(http_works(&host, to)?, "the rules allow it");
     host.scatter((to, DENIED).into(), 1)?;
@@ -248,7 +254,7 @@ fn what_a_flood_is_too_much_for_is_told_and_counted() -> Result<()> {
         let hook = *hooks(&status)?.get("ingress").context("ingress is policed")?;
         Ok(hook.traffic.dropped.get("drop-udp").map_or(0, |count| count.packets))
     };
-    let trace = Trace::start(&scene, &daemon, &["web", "--drops", "--format=json"])?;
+    let trace = Trace::start(&scene, &["web", "--drops", "--format=json"])?;
     let (host, [to, _]) = (scene.engine().from_host(), scene.addresses("web")?);
     let before = dropped()?;
     host.flood((to, ECHO).into(), Duration::from_secs(1))?;
@@ -283,8 +289,8 @@ fn a_listener_that_stands_still_loses_what_it_does_not_take_and_harms_nobody() -
     let daemon = scene.daemon()?;
     scene.run("web", &[("tc.policy", "drop-udp")])?;
     wait_state(&daemon, "web", State::Enforced)?;
-    let still = Trace::start(&scene, &daemon, &["web", "--format=json"])?;
-    let other = Trace::start(&scene, &daemon, &["web", "--format=json", "--filter", "icmp"])?;
+    let still = Trace::start(&scene, &["web", "--format=json"])?;
+    let other = Trace::start(&scene, &["web", "--format=json", "--filter", "icmp"])?;
     still.process.signal(Signal::SIGSTOP)?;
     let (host, [to, _]) = (scene.engine().from_host(), scene.addresses("web")?);
     host.flood((to, ECHO).into(), Duration::from_secs(8))?;
@@ -318,10 +324,10 @@ fn an_interface_is_watched_for_as_long_as_somebody_listens() -> Result<()> {
     for name in ["web", "db"] {
         assert_eq!(watches(&scene, name)?, Presets::PASS, "nobody listens to {name}");
     }
-    let drops = Trace::start(&scene, &daemon, &["web", "--drops"])?;
+    let drops = Trace::start(&scene, &["web", "--drops"])?;
     assert_eq!(watches(&scene, "web")?, Presets::WATCH_DROPS);
     assert_eq!(watches(&scene, "db")?, Presets::PASS, "nobody listens to db");
-    let mut all = Trace::start(&scene, &daemon, &[])?;
+    let mut all = Trace::start(&scene, &[])?;
     assert_eq!([watches(&scene, "web")?, watches(&scene, "db")?], [both; 2]);
     // Neither a new configuration nor a look at everything takes it off.
     stdout_of(daemon.plugin()?.arg("reload"))?;
@@ -339,14 +345,14 @@ fn an_interface_is_watched_for_as_long_as_somebody_listens() -> Result<()> {
     drops.end()?;
     wait_watches(&scene, "web", Presets::PASS)?;
 
-    let mut last = Trace::start(&scene, &daemon, &["web"])?;
+    let mut last = Trace::start(&scene, &["web"])?;
     daemon.kill()?;
     let status = last.process.wait(DEADLINE)?;
     assert_eq!(status.code(), Some(UNAVAILABLE), "{}", last.text()?);
     assert_eq!(watches(&scene, "web")?, both, "nobody could take it off");
     let daemon = scene.daemon()?;
     wait_watches(&scene, "web", Presets::PASS)?;
-    let _listens = Trace::start(&scene, &daemon, &["web"])?;
+    let _listens = Trace::start(&scene, &["web"])?;
     daemon.stop()?;
     assert_eq!(watches(&scene, "web")?, Presets::PASS, "what ends in order takes it off");
     scene.clean().map(drop)
