@@ -11,7 +11,7 @@ mod watch;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::config::Place;
 use crate::control::DEFAULT_SOCKET;
@@ -56,6 +56,12 @@ container, no policy on it, or no interface; 69 the daemon is not reachable; 77 
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
+}
+
+/// What can be typed: manuals and completions are made of it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 #[derive(Debug, Subcommand)]
