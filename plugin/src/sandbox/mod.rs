@@ -234,6 +234,9 @@ impl Sandbox {
                 "capabilities: the bounding set is larger (CAP_SETPCAP is missing)".to_owned(),
             );
         }
+        if self.capabilities.coarse() {
+            gaps.push("capabilities: CAP_SYS_ADMIN in place of CAP_BPF".to_owned());
+        }
         if !matches!(self.landlock, Landlock::Full { .. }) {
             gaps.push(format!("Landlock: {} (Linux 6.12 has all of it)", self.landlock));
         }
