@@ -119,7 +119,7 @@ pub(super) fn decisions_do_no_io(tree: &Tree) -> Vec<Violation> {
 /// The compiler enforces "no unsafe code" where it is told so at the root of a crate.
 pub(super) fn unsafe_is_forbidden_at_the_roots(tree: &Tree) -> Vec<Violation> {
     const ATTRIBUTE: &str = "#![forbid(unsafe_code)]";
-    let crates = ["plugin", "netns", "xtask", "tests"];
+    let crates = ["plugin", "netns", "xtask", "tests", "dist"];
     let roots = crates.iter().flat_map(|name| ["lib.rs", "main.rs"].map(|file| (*name, file)));
     let roots = roots.map(|(name, file)| format!("{name}/src/{file}"));
     let bins = tree.with_extension("rs").map(|(path, _)| path.to_owned());
