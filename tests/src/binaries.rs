@@ -41,6 +41,17 @@ impl Binary {
 /// The packages of the programs under test, as arguments of `cargo build`.
 pub const PRODUCT: &[&str] = &["-p", "ebpf-netns", "-p", "ebpf-netns-plugin", "--bins"];
 
+/// Where programs that need no library are built for, in cargo's output directory.
+pub const STANDALONE: &str = if cfg!(target_arch = "aarch64") {
+    "aarch64-unknown-linux-musl"
+} else {
+    "x86_64-unknown-linux-musl"
+};
+
+/// More arguments for building these: nobody debugs them, and packages of them are made.
+pub const STANDALONE_PROFILE: &[&str] =
+    &["--config=profile.dev.debug=0", "--config=profile.dev.strip=\"symbols\""];
+
 /// Set to `1` by whoever has built all programs, so that tests do not ask cargo again.
 pub const PREBUILT: &str = "EBPF_NETNS_PREBUILT";
 
@@ -65,8 +76,29 @@ pub fn path(binary: Binary) -> Result<PathBuf> {
     Ok(output_directory()?.join(binary.file_name()))
 }
 
+/// The directory with the programs as they are packed: linked statically, and built if they are not or
+/// no longer up to date.
+///
+/// # Errors
+///
+/// When the build fails.
+pub fn standalone() -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+    let arguments = [PRODUCT, &["--target", STANDALONE], STANDALONE_PROFILE].concat();
+    BUILT
+        .get_or_init(|| build(&arguments).map_err(|error| format!("{error:#}")))
+        .as_ref()
+        .map_err(|error| anyhow!("{error}; `cargo xtask setup` installs what that takes"))?;
+    let target = output_directory()?.parent().context("it has a parent")?.join(STANDALONE);
+    Ok(target.join("debug"))
+}
+
 /// A directory for what is expensive to make and for what should outlive a test.
-pub(crate) fn cache() -> Result<PathBuf> {
+///
+/// # Errors
+///
+/// When it cannot be made.
+pub fn cache() -> Result<PathBuf> {
     let directory = output_directory()?.join("harness");
     fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
     Ok(directory)
@@ -98,7 +130,8 @@ fn build(packages: &[&str]) -> Result<()> {
         .arg(target)
         .arg("--manifest-path")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
-    if output.ends_with("release") {
+    // What is packed is tried as it is built for tests.
+    if output.ends_with("release") && !packages.contains(&STANDALONE) {
         cargo.arg("--release");
     }
     command::stdout_of(&mut cargo).map(drop).context("build the programs under test")
