@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::ui;
+use crate::{dist, ui};
 
 /// A program and the Debian package that has it.
 pub(crate) struct Need {
@@ -20,13 +20,15 @@ pub(crate) struct Need {
     pub(crate) package: &'static str,
 }
 
-const NEEDS: [Need; 20] = [
+const NEEDS: [Need; 22] = [
     Need { program: "bash", package: "bash" },
     Need { program: "bpftool", package: "bpftool" },
     Need { program: "busybox", package: "busybox-static" },
     Need { program: "curl", package: "curl" },
+    Need { program: "deb-systemd-helper", package: "init-system-helpers" },
     Need { program: "docker", package: "docker.io" },
     Need { program: "dockerd", package: "docker.io" },
+    Need { program: "dpkg-deb", package: "dpkg" },
     Need { program: "find", package: "findutils" },
     Need { program: "findmnt", package: "util-linux" },
     Need { program: "flock", package: "util-linux" },
@@ -53,6 +55,8 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// Installs what is missing.
 pub(crate) fn run() -> Result<()> {
     provide(&NEEDS)?;
+    // Packages are tried with programs of this machine.
+    dist::setup::provide(&[env::consts::ARCH])?;
     if is_root() && !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
         mount_cgroups()?;
     }

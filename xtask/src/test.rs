@@ -76,6 +76,10 @@ fn stages(filter: Option<&str>, root: bool) -> Vec<Stage> {
     // One build for the programs and the tests, so that dependencies are compiled once for both.
     let build = "build --workspace --exclude plugin-ebpf --bins --tests";
     stages.push(cargo("build the programs and the tests", &words(build)));
+    // As they are packed: tests of packages install and run them.
+    let standalone = [&["build"], binaries::PRODUCT, &["--target", binaries::STANDALONE]].concat();
+    let standalone = [&standalone, binaries::STANDALONE_PROFILE].concat();
+    stages.push(cargo("build the programs that need no library", &standalone));
     stages.push(test_stage(filter, root));
     if filter.is_none() && root {
         // As the tests are built, and just to see that it works.
@@ -163,7 +167,12 @@ mod tests {
         let names: Vec<_> = stages(Some("veth"), true).iter().map(|stage| stage.name).collect();
         assert_eq!(
             names,
-            ["programs that the tests need", "build the programs and the tests", "tests"]
+            [
+                "programs that the tests need",
+                "build the programs and the tests",
+                "build the programs that need no library",
+                "tests"
+            ]
         );
     }
 
