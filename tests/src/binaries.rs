@@ -42,15 +42,11 @@ impl Binary {
 pub const PRODUCT: &[&str] = &["-p", "ebpf-netns", "-p", "ebpf-netns-plugin", "--bins"];
 
 /// Where programs that need no library are built for, in cargo's output directory.
-pub const STANDALONE: &str = if cfg!(target_arch = "aarch64") {
+const STANDALONE: &str = if cfg!(target_arch = "aarch64") {
     "aarch64-unknown-linux-musl"
 } else {
     "x86_64-unknown-linux-musl"
 };
-
-/// More arguments for building these: nobody debugs them, and packages of them are made.
-pub const STANDALONE_PROFILE: &[&str] =
-    &["--config=profile.dev.debug=0", "--config=profile.dev.strip=\"symbols\""];
 
 /// Set to `1` by whoever has built all programs, so that tests do not ask cargo again.
 pub const PREBUILT: &str = "EBPF_NETNS_PREBUILT";
@@ -76,6 +72,14 @@ pub fn path(binary: Binary) -> Result<PathBuf> {
     Ok(output_directory()?.join(binary.file_name()))
 }
 
+/// The arguments of `cargo build` for the programs that need no library. Nobody debugs them, and packages
+/// of them are made.
+#[must_use]
+pub fn standalone_arguments() -> Vec<&'static str> {
+    let profile = ["--config=profile.dev.debug=0", "--config=profile.dev.strip=\"symbols\""];
+    [PRODUCT, &["--target", STANDALONE], &profile].concat()
+}
+
 /// The directory with the programs as they are packed: linked statically, and built if they are not or
 /// no longer up to date.
 ///
@@ -84,21 +88,16 @@ pub fn path(binary: Binary) -> Result<PathBuf> {
 /// When the build fails.
 pub fn standalone() -> Result<PathBuf> {
     static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
-    let arguments = [PRODUCT, &["--target", STANDALONE], STANDALONE_PROFILE].concat();
     BUILT
-        .get_or_init(|| build(&arguments).map_err(|error| format!("{error:#}")))
+        .get_or_init(|| build(&standalone_arguments()).map_err(|error| format!("{error:#}")))
         .as_ref()
-        .map_err(|error| anyhow!("{error}; `cargo xtask setup` installs what that takes"))?;
+        .map_err(|error| anyhow!("{error}; `rustup target add {STANDALONE}` may be missing"))?;
     let target = output_directory()?.parent().context("it has a parent")?.join(STANDALONE);
     Ok(target.join("debug"))
 }
 
 /// A directory for what is expensive to make and for what should outlive a test.
-///
-/// # Errors
-///
-/// When it cannot be made.
-pub fn cache() -> Result<PathBuf> {
+pub(crate) fn cache() -> Result<PathBuf> {
     let directory = output_directory()?.join("harness");
     fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
     Ok(directory)

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{dist, ui};
+use crate::ui;
 
 /// A program and the Debian package that has it.
 pub(crate) struct Need {
@@ -55,8 +55,6 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// Installs what is missing.
 pub(crate) fn run() -> Result<()> {
     provide(&NEEDS)?;
-    // Packages are tried with programs of this machine.
-    dist::setup::provide(&[env::consts::ARCH])?;
     if is_root() && !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
         mount_cgroups()?;
     }
