@@ -169,7 +169,7 @@ mod tests {
     fn the_first_command_completes_the_verbs_of_both() {
         for Completion { command, shell, text } in completions() {
             let text = String::from_utf8(text).unwrap();
-            for (verb, expected) in [("status", true), ("link", command == "ebpf-netns")] {
+            for (verb, expected) in [("status", true), ("unlink", command == "ebpf-netns")] {
                 assert_eq!(text.contains(verb), expected, "{command} in {shell}: {verb}");
             }
         }
