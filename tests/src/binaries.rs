@@ -73,11 +73,12 @@ pub fn path(binary: Binary) -> Result<PathBuf> {
 }
 
 /// The arguments of `cargo build` for the programs that need no library. Nobody debugs them, and packages
-/// of them are made.
+/// of them are made; as flags and not as a profile, so that what runs while building is shared.
 #[must_use]
-pub fn standalone_arguments() -> Vec<&'static str> {
-    let profile = ["--config=profile.dev.debug=0", "--config=profile.dev.strip=\"symbols\""];
-    [PRODUCT, &["--target", STANDALONE], &profile].concat()
+pub fn standalone_arguments() -> Vec<String> {
+    let flags = format!("target.{STANDALONE}.rustflags=[\"-Cdebuginfo=0\",\"-Cstrip=symbols\"]");
+    let target = ["--target", STANDALONE, "--config", &flags];
+    PRODUCT.iter().chain(&target).map(|&word| word.to_owned()).collect()
 }
 
 /// The directory with the programs as they are packed: linked statically, and built if they are not or
@@ -89,7 +90,11 @@ pub fn standalone_arguments() -> Vec<&'static str> {
 pub fn standalone() -> Result<PathBuf> {
     static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
     BUILT
-        .get_or_init(|| build(&standalone_arguments()).map_err(|error| format!("{error:#}")))
+        .get_or_init(|| {
+            let arguments = standalone_arguments();
+            let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+            build(&arguments).map_err(|error| format!("{error:#}"))
+        })
         .as_ref()
         .map_err(|error| anyhow!("{error}; `rustup target add {STANDALONE}` may be missing"))?;
     let target = output_directory()?.parent().context("it has a parent")?.join(STANDALONE);

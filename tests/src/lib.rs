@@ -35,6 +35,7 @@ pub mod privilege;
 mod process;
 pub mod proxy;
 pub mod stream;
+mod system;
 pub mod terminal;
 pub mod traffic;
 mod veth;
@@ -47,6 +48,7 @@ pub use self::{
     isolated::isolated,
     machine::{Machine, sweep},
     process::Process,
+    system::System,
     veth::{Side, VethFarm, VethPair},
     wait::{DEADLINE, Pacer, wait_for, wait_until},
 };

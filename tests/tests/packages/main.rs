@@ -4,5 +4,6 @@
     reason = "reading a JSON value by index panics never: what is not there is null"
 )]
 
+mod debian;
 mod packed;
 mod packing;

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use ebpf_netns_dist::{Epoch, Machine, Release, sums};
 use ebpf_netns_tests::binaries;
+use serde_json::Value;
 
 /// The version of everything.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -49,4 +50,13 @@ fn make() -> Result<PathBuf> {
     release()?.write(&directory)?;
     sums(&directory)?;
     Ok(directory)
+}
+
+/// That the container `web` is enforced, as `status` says as JSON.
+pub(crate) fn ensure_enforced(status: &str) -> Result<()> {
+    let status: Value = serde_json::from_str(status)?;
+    let containers = status["containers"].as_array().context("there are containers")?;
+    let is_it = |it: &Value| it["name"] == "web" && it["state"] == "enforced";
+    ensure!(containers.iter().any(is_it), "{status}");
+    Ok(())
 }
