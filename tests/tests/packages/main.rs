@@ -5,5 +5,6 @@
 )]
 
 mod debian;
+mod image;
 mod packed;
 mod packing;
