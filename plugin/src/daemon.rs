@@ -45,6 +45,8 @@ pub struct Options {
     pub control_socket: PathBuf,
     /// The programs.
     pub programs: Programs,
+    /// The directory of the operator's programs.
+    pub own_programs: PathBuf,
     /// Where to pin what is attached, in the BPF file system.
     pub pins: Pins,
     /// Where to write down what is attached.
@@ -111,7 +113,8 @@ pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> 
     let control = control::bind(&options.control_socket)?;
     let stop = stop_signal()?;
     let hangups = listen(SignalKind::hangup())?;
-    let (kernel, packets) = Kernel::new(options.programs, options.pins)?;
+    let (mut kernel, packets) = Kernel::new(options.programs, options.pins)?;
+    kernel.load_from(options.own_programs)?;
     let hits = kernel.hit_counters()?;
     let traffic = kernel.traffic_counters()?;
     let (events, receiver) = mpsc::channel(QUEUE);

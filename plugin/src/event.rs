@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::explain::ExplainAsked;
 use crate::facts::Snapshot;
-use crate::kernel::Done;
+use crate::kernel::{Done, Loaded};
 use crate::listing::StandingRules;
 use crate::metrics::Sample;
 use crate::reload::Reload;
@@ -41,6 +41,8 @@ pub enum Event {
     Done(Done),
     /// The kernel has closed a new interface, or could not.
     Guarded(Done),
+    /// A program of the operator's was loaded for a container, or could not be.
+    Loaded(Box<Loaded>),
     /// Time has passed: what failed is tried again.
     Tick,
     /// End.

@@ -29,6 +29,7 @@ mod nameservers;
 pub mod origin;
 pub mod plan;
 pub mod policy;
+pub mod programs;
 pub mod records;
 pub mod register;
 pub mod reload;

@@ -3,6 +3,7 @@
 mod check;
 mod doctor;
 mod explain;
+mod programs;
 mod runtime;
 mod table;
 mod top;
@@ -25,6 +26,7 @@ use crate::{kernel, records};
 
 use self::check::Check;
 use self::doctor::DoctorArgs;
+use self::programs::ProgramsArgs;
 use self::runtime::RuntimeVerb;
 use self::top::TopArgs;
 pub use self::verbs::main;
@@ -105,6 +107,12 @@ enum Verb {
     /// what it could not look at.
     #[command(after_help = doctor::EXIT_CODES)]
     Doctor(DoctorArgs),
+    /// Show the operator's programs that labels can name: their functions, and whether this kernel
+    /// loads them.
+    ///
+    /// Attaches nothing. Without root it does not ask the kernel. Exits with 65 where the directory is
+    /// not used, since others than root can change what is in it.
+    Programs(ProgramsArgs),
     /// Show the XDP and TCX programs of interfaces, by whomever they were attached.
     Attached(AttachedArgs),
     /// Have Docker ask the daemon before it starts a container: see `runtime install --help`.
@@ -129,6 +137,11 @@ struct Run {
     places: Places,
     #[command(flatten)]
     config: ConfigArg,
+    /// The directory of the programs that xdp.program and tc.program name, whatever the configuration
+    /// says: nobody but root may write to it, or to what leads there. Without either, it is
+    /// /etc/ebpf-netns/programs.
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
     /// How to attach at TC, whatever the configuration says: TCX where the kernel has it (6.6) and
     /// else clsact, or one of them alone.
     #[arg(long, value_enum)]
@@ -156,7 +169,7 @@ struct Run {
 }
 
 /// The configuration of a daemon.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct ConfigArg {
     /// The configuration. Its directory `policies` has the named policies. Without this, it is
     /// /etc/ebpf-netns/config.toml if that is there.

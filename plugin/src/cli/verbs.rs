@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
 
 use super::explain;
+use super::programs as programs_verb;
 use super::runtime::{self, RuntimeVerb};
 use super::top;
 use super::watch::{self, Turn, every};
@@ -21,7 +22,7 @@ use super::{
     AttachedArgs, Cli, Format, MetricsArgs, Places, ReloadArgs, Run, StatusArgs, Verb, check,
     doctor, table,
 };
-use crate::config::{self, ConfigErrors};
+use crate::config::{self, Config, ConfigErrors};
 use crate::control::{self, ClientError};
 use crate::daemon::{self, DaemonError, Options};
 use crate::error::{chain, of_system};
@@ -33,6 +34,7 @@ use crate::kernel::{self, CleanError, LoadError, Pins, PinsError, Programs, atta
 use crate::labels::LabelErrors;
 use crate::log::Log;
 use crate::metrics;
+use crate::programs;
 use crate::records;
 use crate::register::RegisterError;
 use crate::reload::Outcome;
@@ -53,6 +55,7 @@ pub fn main() -> ExitCode {
         Verb::Metrics(args) => (show_metrics(&args), Format::Table),
         Verb::Reload(args) => (reload(&args), args.format),
         Verb::Check(args) => (check::run(&args), args.format),
+        Verb::Programs(args) => (programs_verb::run(&args), args.format),
         Verb::Doctor(args) => (doctor::run(&args), args.format),
         Verb::Attached(args) => (show_attached(&args), args.format),
         Verb::Runtime(verb) => {
@@ -92,6 +95,7 @@ fn run(args: Run) -> Result<(), Failure> {
     let docker = endpoint(docker_host)?;
     let place = args.config.place();
     let config = config::load(&place)?;
+    let own_programs = programs_directory(args.programs, &config);
     let mut settings = Settings::new(
         &docker,
         &Paths {
@@ -100,6 +104,7 @@ fn run(args: Run) -> Result<(), Failure> {
             control_socket: &control_socket,
             docker_exec_root: &docker_exec_root,
             config: place.directory(),
+            programs: &own_programs,
         },
     );
     settings.unlisted = args.seccomp;
@@ -128,6 +133,7 @@ fn run(args: Run) -> Result<(), Failure> {
         docker,
         control_socket,
         programs,
+        own_programs,
         pins,
         state,
         place,
@@ -139,6 +145,13 @@ fn run(args: Run) -> Result<(), Failure> {
     };
     let runtime = usual_threads().on_thread_start(sandbox::come_in_turn).build()?;
     Ok(runtime.block_on(daemon::run(options, sandbox))?)
+}
+
+/// Where the operator's programs are. The command line counts more than the file.
+pub(super) fn programs_directory(named: Option<PathBuf>, config: &Config) -> PathBuf {
+    named
+        .or_else(|| config.programs.clone())
+        .unwrap_or_else(|| PathBuf::from(programs::DEFAULT_DIRECTORY))
 }
 
 /// The engine that the command line names, else the environment.
@@ -266,6 +279,8 @@ pub(super) enum Failure {
         #[source]
         source: io::Error,
     },
+    #[error("{0}")]
+    Programs(String),
     #[error("the packet is not understood: {0:#}")]
     Packet(TextError),
     #[error("--packet")]
@@ -321,6 +336,7 @@ impl Failure {
             Self::Labels(_)
             | Self::Findings(_)
             | Self::Config(_)
+            | Self::Programs(_)
             | Self::Refused(_)
             | Self::Register(RegisterError::Document { .. }) => exit::BAD_DATA,
             Self::Daemon(error) if is_permission(error) => exit::NOT_PERMITTED,

@@ -67,6 +67,7 @@ impl Engine {
             endpoint: self.endpoint(pair),
             policy: current.and_then(|current| current.policy).unwrap_or(InterfacePolicy::CLOSED),
             ways: current.map(|current| current.ways.iter().copied().collect()).unwrap_or_default(),
+            own: status.programs,
             asked,
             rules: self.standing_rules(pair.host.index),
         }

@@ -16,6 +16,7 @@ mod inbox;
 mod long;
 mod metrics;
 mod newcomers;
+mod own;
 mod pace;
 mod packets;
 mod quarantine;
@@ -39,6 +40,7 @@ use tracing::{debug, error, info, warn};
 use self::config::Operator;
 use self::inbox::{Heard, Inbox};
 use self::long::UnderWay;
+use self::own::Instances;
 use self::pace::Pace;
 use self::start_gate::StartGate;
 use self::strict::Strict;
@@ -87,6 +89,7 @@ pub struct Parts {
 pub struct Engine {
     kernel: Kernel,
     records: Records,
+    own_programs: Instances,
     rtnl: Rtnl,
     tc: TcFlavour,
     world: World,
@@ -148,6 +151,7 @@ impl Engine {
         let engine = Self {
             kernel,
             records,
+            own_programs: Instances::default(),
             rtnl,
             tc,
             strict,
@@ -236,6 +240,7 @@ impl Engine {
                 Some(Event::Reload(reload)) => self.reload(*reload),
                 Some(Event::Done(done)) => self.done(done),
                 Some(Event::Guarded(done)) => self.guarded(done),
+                Some(Event::Loaded(loaded)) => self.program_loaded(*loaded),
                 Some(Event::Tick) => self.ask_for_newcomers(),
                 Some(Event::Stop) => return false,
                 None => break,
@@ -360,6 +365,7 @@ impl Engine {
     fn reconcile(&mut self) {
         self.counts.reconciliations += 1;
         self.look_at_doubtful_containers();
+        self.order_programs();
         self.backlog.clear();
         for (ifindex, wanted) in self.world.wanted() {
             self.hear_of_links();

@@ -9,6 +9,7 @@ use plugin_common::presets::Presets;
 
 use super::Engine;
 use super::config::Judged;
+use super::own::LOADING;
 use super::world::{Claim, Enforced, Watched};
 use crate::config::Config;
 use crate::facts::Life;
@@ -117,6 +118,7 @@ impl Engine {
             notes: Vec::new(),
             hooks: Vec::new(),
             rules: Vec::new(),
+            programs: Vec::new(),
         };
         let Interface::Veth(pair) = interface else { return bare };
         let bare = InterfaceStatus { host: Some(self.host_side(&pair.host)), ..bare };
@@ -141,6 +143,9 @@ impl Engine {
             return (State::Unknown, None);
         };
         match enforced.choice.as_ref().map(|choice| &choice.outcome) {
+            None if self.waits_for_program(pair.host.index) => {
+                (State::Unknown, Some(LOADING.to_owned()))
+            }
             None => (State::Unknown, None),
             // Only where labels are not understood and the operator does not want that to close.
             Some(Outcome::Enforced) if enforced.current.ways.is_empty() => (State::Open, None),
@@ -180,7 +185,7 @@ impl Engine {
             .iter()
             .map(|(hook, attachment)| self.hook(ifindex, enforced, *hook, *attachment))
             .collect();
-        InterfaceStatus { notes, hooks, ..bare }
+        InterfaceStatus { notes, hooks, programs: self.own_status(ifindex), ..bare }
     }
 
     fn hook(

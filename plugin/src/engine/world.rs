@@ -91,6 +91,8 @@ impl Claim {
 pub(super) struct Enforced {
     pub current: Standing,
     pub refusals: Refusals,
+    /// Of the operator's programs.
+    pub own_refusals: Refusals,
     /// Refusals that were told, so that each is told once.
     pub told: Refusals,
     pub choice: Option<Choice>,
@@ -99,6 +101,14 @@ pub(super) struct Enforced {
     pub unverified: bool,
     /// Whether it needs no policy: all passes, and what is attached is taken off when there is time.
     pub let_go: bool,
+}
+
+impl Enforced {
+    /// What was refused may not be now.
+    pub(super) fn forget_refusals(&mut self) {
+        self.refusals.clear();
+        self.own_refusals.clear();
+    }
 }
 
 /// What is demanded of one host-side veth.
@@ -150,7 +160,7 @@ impl World {
             container.astray.retain(|pair| self.veths.contains_key(&pair.host.index));
         }
         for enforced in self.enforced.values_mut() {
-            enforced.refusals.clear();
+            enforced.forget_refusals();
         }
         self.enforced.keys().copied().filter(|index| !self.veths.contains_key(index)).collect()
     }
@@ -170,7 +180,7 @@ impl World {
         self.doubt(|claim| claim.concerns(link));
         // What refused before may not refuse now.
         if let Some(enforced) = self.enforced.get_mut(&link.index) {
-            enforced.refusals.clear();
+            enforced.forget_refusals();
         }
         // The id of a namespace that is gone may be another's now: a claim counts while it stands.
         let stands = |claim: &Claim| claim.pairs().any(|pair| self.still_stands(pair));

@@ -196,6 +196,9 @@ pub struct Whereabouts {
     pub reason: Option<String>,
     /// The container's direction.
     pub direction: Direction,
+    /// What is to be known of the operator's programs in this direction.
+    #[serde(default)]
+    pub programs: Vec<String>,
     /// The packet, in words.
     pub packet: String,
 }

@@ -186,7 +186,7 @@ fn lacks_capability() -> bool {
 }
 
 /// The kernel's error with the end of what the verifier says, which is where it gives the reason.
-fn last_lines(error: &ProgramError) -> String {
+pub(super) fn last_lines(error: &ProgramError) -> String {
     const LINES: usize = 6;
     let ProgramError::LoadError { io_error, verifier_log } = error else {
         return error.to_string();

@@ -11,8 +11,11 @@ mod events;
 pub mod examine;
 mod hits;
 mod inherit;
+mod instance;
 mod load;
+mod loader;
 mod object;
+mod own;
 mod pins;
 mod policies;
 mod pool;
@@ -40,7 +43,9 @@ pub use self::audit::Damage;
 pub use self::events::PacketEvents;
 pub use self::hits::HitCounters;
 pub use self::inherit::{CleanError, clean};
+pub use self::instance::{Instance, InstanceKey, Loaded, Order, verify};
 pub use self::load::{LoadError, ProgramIdentity, Programs, probe};
+pub use self::loader::LoaderReply;
 pub use self::pins::{DEFAULT_DIRECTORY, Layout, Pins, PinsError, is_on_bpf_fs, layouts};
 pub use self::query::{AttachedProgram, attached};
 pub use self::refusal::Refusal;
@@ -66,6 +71,8 @@ pub struct Kernel {
     /// Interfaces from which the worker is removing a filter.
     removing: BTreeMap<Ifindex, (Way, attach::Filter)>,
     identities: BTreeMap<Hook, ProgramIdentity>,
+    /// Programs of the operator's.
+    own: own::Own,
     rtnl: Rtnl,
     /// Closes new interfaces.
     guard: worker::Worker,
@@ -99,6 +106,7 @@ impl Kernel {
             qdiscs: BTreeSet::new(),
             removing: BTreeMap::new(),
             identities,
+            own: own::Own::default(),
             rtnl: Rtnl::open()?,
         };
         Ok((kernel, events))
@@ -117,6 +125,8 @@ impl Kernel {
             Step::Detach { ifindex, hook, attachment } => {
                 self.detach(ifindex, (hook, attachment), true)
             }
+            Step::AttachOwn { way, program, .. } => self.attach_own(way, program, interface),
+            Step::DetachOwn { ifindex, way, .. } => self.detach_own(ifindex, way, true),
             Step::Forget { .. } => self.release(step),
         }
     }
@@ -132,13 +142,15 @@ impl Kernel {
             Step::Detach { ifindex, hook, attachment } => {
                 self.detach(ifindex, (hook, attachment), false)
             }
+            Step::DetachOwn { ifindex, way, .. } => self.detach_own(ifindex, way, false),
             Step::Forget { ifindex } => {
                 self.forget(ifindex);
                 Ok(())
             }
-            Step::SetPolicy { .. } | Step::Attach { .. } | Step::Guard { .. } => {
-                Err(Refusal::new(format!("{step:?} takes nothing away")))
-            }
+            Step::SetPolicy { .. }
+            | Step::Attach { .. }
+            | Step::AttachOwn { .. }
+            | Step::Guard { .. } => Err(Refusal::new(format!("{step:?} takes nothing away"))),
         }
     }
 
@@ -148,6 +160,7 @@ impl Kernel {
         self.qdiscs.remove(&ifindex);
         self.removing.remove(&ifindex);
         self.attached.retain(|(index, _), attached| *index != ifindex || !attached.is_filter());
+        self.own.release_gone(ifindex);
     }
 
     /// One write: the programs see the old entry or the new one.

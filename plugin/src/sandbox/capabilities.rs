@@ -45,15 +45,20 @@ impl Capabilities {
     }
 }
 
-/// Gives up every capability but those that the daemon needs, for ever.
+/// Gives up every capability but those that the daemon needs, and `CAP_PERFMON` if that is to be
+/// kept and there, for ever.
 ///
 /// # Errors
 ///
 /// When one that is needed is missing, which the error names, or there are other threads already.
-pub fn drop_capabilities() -> Result<Capabilities, SandboxError> {
+pub fn drop_capabilities(keeps_perfmon: bool) -> Result<Capabilities, SandboxError> {
     let failed = |what| move |source: Errno| SandboxError::System { what, source: source.into() };
     only_thread()?;
-    let needed = require_capabilities()?;
+    let mut needed = require_capabilities()?;
+    if keeps_perfmon {
+        let held = capabilities(None).map_err(failed("read the capabilities"))?.permitted;
+        needed |= held & CapabilitySet::PERFMON;
+    }
     clear_ambient_capability_set().map_err(failed("clear the ambient capabilities"))?;
     let bounded = bound(needed).map_err(failed("reduce the capability bounding set"))?;
     // Nothing is executed, so nothing is to be inherited.

@@ -53,6 +53,9 @@ const NAMES: [&str; 5] =
 pub struct Settings {
     /// What can be reached.
     pub reach: Reach,
+    /// Whether `CAP_PERFMON` is kept where it is not needed: the verifier allows more to who has it,
+    /// and what it allows is as fast as it can be. For programs that are loaded while the daemon runs.
+    pub keeps_perfmon: bool,
     /// What becomes of a system call that the daemon does not make.
     pub unlisted: Unlisted,
     /// Whether to end where a layer is not fully there.
@@ -72,17 +75,19 @@ pub struct Paths<'a> {
     pub docker_exec_root: &'a Path,
     /// The directory of the configuration, which may be loaded again.
     pub config: &'a Path,
+    /// The directory of the operator's programs.
+    pub programs: &'a Path,
 }
 
 impl Settings {
     /// What a daemon needs that reaches Docker there and has these places.
     #[must_use]
     pub fn new(docker: &Endpoint, paths: &Paths<'_>) -> Self {
-        let Paths { pins, state, control_socket, docker_exec_root, config } = *paths;
+        let Paths { pins, state, control_socket, docker_exec_root, config, programs } = *paths;
         let own = [Some(pins), Some(state), Some(Path::new(RUN)), control_socket.parent()];
         let mut read: Vec<PathBuf> = READ.map(PathBuf::from).into();
         read.extend(Files::of_system().reach());
-        read.push(config.to_owned());
+        read.extend([config, programs].map(Path::to_owned));
         let tcp_port = match docker {
             Endpoint::Unix(_) => None,
             Endpoint::Tcp(address) => {
@@ -98,7 +103,9 @@ impl Settings {
             read,
             tcp_port,
         };
-        Self { reach, unlisted: Unlisted::default(), required: false }
+        // Who wrote a program did not write it for a verifier that takes less.
+        let keeps_perfmon = programs.is_dir();
+        Self { reach, keeps_perfmon, unlisted: Unlisted::default(), required: false }
     }
 }
 
@@ -177,7 +184,7 @@ pub struct Sandbox {
 /// When a capability that is needed is missing, a directory cannot be had, the system refuses, or
 /// the sandbox is required and the kernel does not have all of it.
 pub fn enter(settings: Settings) -> Result<Sandbox, SandboxError> {
-    let capabilities = drop_capabilities()?;
+    let capabilities = drop_capabilities(settings.keeps_perfmon)?;
     limits::set()?;
     landlock::make_directories(&settings.reach)?;
     let landlock = landlock::confine(&settings.reach)?;
