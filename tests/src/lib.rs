@@ -33,6 +33,7 @@ mod logs;
 mod machine;
 pub mod privilege;
 mod process;
+mod programs;
 pub mod proxy;
 pub mod stream;
 pub mod terminal;
@@ -47,6 +48,7 @@ pub use self::{
     isolated::isolated,
     machine::{Machine, sweep},
     process::Process,
+    programs::Programs,
     veth::{Side, VethFarm, VethPair},
     wait::{DEADLINE, Pacer, wait_for, wait_until},
 };

@@ -14,16 +14,17 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::ui;
 
-/// A program and the Debian package that has it.
+/// A program, or the path of a file, and the Debian package that has it.
 pub(crate) struct Need {
     pub(crate) program: &'static str,
     pub(crate) package: &'static str,
 }
 
-const NEEDS: [Need; 20] = [
+const NEEDS: [Need; 22] = [
     Need { program: "bash", package: "bash" },
     Need { program: "bpftool", package: "bpftool" },
     Need { program: "busybox", package: "busybox-static" },
+    Need { program: "clang", package: "clang" },
     Need { program: "curl", package: "curl" },
     Need { program: "docker", package: "docker.io" },
     Need { program: "dockerd", package: "docker.io" },
@@ -41,6 +42,7 @@ const NEEDS: [Need; 20] = [
     Need { program: "systemd-analyze", package: "systemd" },
     Need { program: "tar", package: "tar" },
     Need { program: "tcpdump", package: "tcpdump" },
+    Need { program: "/usr/include/bpf/bpf_helpers.h", package: "libbpf-dev" },
 ];
 
 /// The cgroup controllers that Docker uses.
@@ -86,6 +88,9 @@ fn missing_packages(needs: &[Need]) -> Vec<&'static str> {
 }
 
 fn is_here(need: &Need) -> bool {
+    if need.program.starts_with('/') {
+        return Path::new(need.program).exists();
+    }
     match find(need.program) {
         // The other busybox package needs shared libraries, which the images do not have.
         Some(program) if need.program == "busybox" => is_static(&program),

@@ -33,6 +33,7 @@ mod networks;
 mod outside;
 mod presets;
 mod privilege;
+mod programs;
 mod published;
 mod quarantine;
 mod residue;
