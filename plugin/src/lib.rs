@@ -26,6 +26,7 @@ pub mod look;
 pub mod metrics;
 pub mod names;
 mod nameservers;
+pub mod nftables;
 pub mod origin;
 pub mod plan;
 pub mod policy;

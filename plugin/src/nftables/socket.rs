@@ -1,4 +1,4 @@
-//! A blocking socket to `nf_tables`: batches of changes, and questions. Knows nothing of the gate.
+//! A blocking socket to `nf_tables`: batches of changes, and questions. Knows of no table.
 //!
 //! The kernel answers from within `send`, so that nothing here waits for long.
 
@@ -9,7 +9,7 @@ use netlink_packet_core::{
     NetlinkHeader, NetlinkMessage, NetlinkPayload, ParseableParametrized as _,
 };
 use netlink_packet_netfilter::{
-    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
+    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily as Family,
     nftables::{GenAttribute, GenMessage, NfTablesMessage},
     none::ControlMessage,
 };
@@ -19,11 +19,11 @@ use nix::{
     sys::socket::{setsockopt, sockopt::SndBufForce},
 };
 
-use super::error::{GateError, Operation};
+use super::error::NfError;
 
 /// As much as the kernel puts into one datagram of a list, and more.
 const DATAGRAM: usize = 1 << 16;
-/// Room for a batch: each of the ports of both sets takes 16 bytes.
+/// Room for a batch: each of the ports of both of the gate's sets takes 16 bytes.
 const BATCH: usize = 1 << 20;
 /// `NFNL_SUBSYS_NFTABLES`: what a batch is for.
 const NFTABLES: u16 = 10;
@@ -37,7 +37,7 @@ const ATTEMPTS: u32 = 16;
 
 /// A message of the kernel as it came, but for its header.
 #[derive(Clone, Debug)]
-pub(super) struct Raw {
+pub(crate) struct Raw {
     kind: u16,
     payload: Vec<u8>,
 }
@@ -52,14 +52,14 @@ impl NetlinkDeserializable for Raw {
 
 impl Raw {
     /// The attributes, behind the header of netfilter.
-    pub(super) fn attributes(&self) -> &[u8] {
+    pub(crate) fn attributes(&self) -> &[u8] {
         self.payload.get(NETFILTER_HEADER..).unwrap_or_default()
     }
 
     /// What it says, if it is of nftables.
-    fn read(&self) -> Result<Option<NfTablesMessage>, GateError> {
+    fn read(&self) -> Result<Option<NfTablesMessage>, NfError> {
         let message = NetfilterMessage::parse_with_param(&self.payload, self.kind)
-            .map_err(|source| GateError::Unreadable { source })?;
+            .map_err(|source| NfError::Unreadable { source })?;
         Ok(match message.inner {
             NetfilterMessageInner::NfTables(message) => Some(message),
             _ => None,
@@ -69,25 +69,25 @@ impl Raw {
 
 /// One change within a batch.
 #[derive(Clone, Debug)]
-pub(super) struct Command {
-    pub(super) operation: Operation,
-    pub(super) flags: u16,
-    pub(super) message: NfTablesMessage,
+pub(crate) struct Command {
+    pub(crate) family: Family,
+    pub(crate) flags: u16,
+    pub(crate) message: NfTablesMessage,
 }
 
 /// The number of a state of all of nftables: each change makes another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Generation(u32);
+pub(crate) struct Generation(u32);
 
 #[derive(Debug)]
-pub(super) struct Socket {
+pub(crate) struct Socket {
     socket: netlink_sys::Socket,
     // A `Cell`, so that two threads cannot share the socket and take each other's replies.
     sequence: Cell<u32>,
 }
 
 impl Socket {
-    pub(super) fn open() -> Result<Self, GateError> {
+    pub(crate) fn open() -> Result<Self, NfError> {
         let open = || {
             let mut socket = netlink_sys::Socket::new(NETLINK_NETFILTER)?;
             socket.bind_auto()?;
@@ -102,17 +102,17 @@ impl Socket {
             socket.set_non_blocking(true)?;
             Ok(socket)
         };
-        let socket = open().map_err(|source| GateError::Open { source })?;
+        let socket = open().map_err(|source| NfError::Open { source })?;
         Ok(Self { socket, sequence: Cell::new(0) })
     }
 
     /// Makes all of these changes, or none. With a generation, none either if nftables is in
     /// another one by now, which is refused with `ERESTART`.
-    pub(super) fn change(
+    pub(crate) fn change(
         &self,
         based_on: Option<Generation>,
         commands: Vec<Command>,
-    ) -> Result<(), GateError> {
+    ) -> Result<(), NfError> {
         let begin = match based_on {
             None => ControlMessage::BatchBegin,
             Some(Generation(number)) => ControlMessage::Other {
@@ -122,31 +122,33 @@ impl Socket {
         };
         let mut bytes = Vec::new();
         let first = self.write(&mut bytes, 0, control(begin));
-        let mut operations = vec![Operation::Commit];
-        for Command { operation, flags, message } in commands {
-            self.write(&mut bytes, flags | NLM_F_ACK, bridge(message));
-            operations.push(operation);
+        let count = commands.len();
+        for Command { family, flags, message } in commands {
+            self.write(&mut bytes, flags | NLM_F_ACK, of(family, message));
         }
         self.write(&mut bytes, 0, control(ControlMessage::BatchEnd));
-        self.send(Operation::Commit, &bytes)?;
-        self.acknowledgements(first, &operations)
+        self.send(&bytes)?;
+        self.acknowledgements(first, count)
     }
 
-    /// The first refusal; none if all but the first message, which is no command, are acknowledged.
-    fn acknowledgements(&self, first: u32, operations: &[Operation]) -> Result<(), GateError> {
-        let mut missing = operations.len().saturating_sub(1);
+    /// The first refusal; none if all `count` commands, which come after the first message, are
+    /// acknowledged.
+    fn acknowledgements(&self, first: u32, count: usize) -> Result<(), NfError> {
+        let mut missing = count;
         let mut refusal = None;
-        self.each(Operation::Commit, |message| {
+        self.each(|message| {
             let NetlinkPayload::Error(answer) = message.payload else { return true };
             let position = message.header.sequence_number.wrapping_sub(first);
-            let operation = usize::try_from(position).ok().and_then(|at| operations.get(at));
             // What is left of an earlier batch has another number.
-            let Some(operation) = operation else { return true };
+            let Some(position) = usize::try_from(position).ok().filter(|at| *at <= count) else {
+                return true;
+            };
             match answer.code {
                 None => missing = missing.saturating_sub(1),
                 Some(code) if refusal.is_none() => {
                     let source = io::Error::from_raw_os_error(code.get().saturating_neg());
-                    refusal = Some(GateError::Refused { operation: *operation, source });
+                    // The first message is no command.
+                    refusal = Some(NfError::Refused { command: position.checked_sub(1), source });
                 }
                 Some(_) => {}
             }
@@ -154,30 +156,31 @@ impl Socket {
         })?;
         match refusal {
             Some(refusal) => Err(refusal),
-            None if missing > 0 => Err(GateError::Unanswered { operation: Operation::Commit }),
+            None if missing > 0 => Err(NfError::Unanswered),
             None => Ok(()),
         }
     }
 
     /// The present generation.
-    pub(super) fn generation(&self) -> Result<Generation, GateError> {
+    pub(crate) fn generation(&self) -> Result<Generation, NfError> {
         let question = NfTablesMessage::GetGen(GenMessage { attributes: Vec::new() });
-        let Some(NfTablesMessage::NewGen(answer)) = self.get(question)? else {
-            return Err(GateError::Unanswered { operation: Operation::Look });
+        let Some(NfTablesMessage::NewGen(answer)) = self.get(Family::Unspec, question)? else {
+            return Err(NfError::Unanswered);
         };
         let id = answer.attributes.iter().find_map(|attribute| match attribute {
             GenAttribute::Id(id) => Some(Generation(*id)),
             _ => None,
         });
-        id.ok_or(GateError::Unanswered { operation: Operation::Look })
+        id.ok_or(NfError::Unanswered)
     }
 
     /// Asks for one thing; `None` if it is not there.
-    pub(super) fn get(
+    pub(crate) fn get(
         &self,
+        family: Family,
         question: NfTablesMessage,
-    ) -> Result<Option<NfTablesMessage>, GateError> {
-        match self.ask(0, question) {
+    ) -> Result<Option<NfTablesMessage>, NfError> {
+        match self.ask(0, family, question) {
             Ok(Answer { messages, .. }) => messages.first().map_or(Ok(None), Raw::read),
             Err(refused) if refused.is(Errno::ENOENT) => Ok(None),
             Err(error) => Err(error),
@@ -185,17 +188,23 @@ impl Socket {
     }
 
     /// Asks for a list, which is empty also if what it is of is not there.
-    pub(super) fn list(
+    pub(crate) fn list(
         &self,
+        family: Family,
         question: &NfTablesMessage,
-    ) -> Result<Vec<NfTablesMessage>, GateError> {
-        self.list_raw(question)?.iter().filter_map(|message| message.read().transpose()).collect()
+    ) -> Result<Vec<NfTablesMessage>, NfError> {
+        let raw = self.list_raw(family, question)?;
+        raw.iter().filter_map(|message| message.read().transpose()).collect()
     }
 
     /// As [`Self::list`], unread.
-    pub(super) fn list_raw(&self, question: &NfTablesMessage) -> Result<Vec<Raw>, GateError> {
+    pub(crate) fn list_raw(
+        &self,
+        family: Family,
+        question: &NfTablesMessage,
+    ) -> Result<Vec<Raw>, NfError> {
         for _ in 0..ATTEMPTS {
-            match self.ask(NLM_F_DUMP, question.clone()) {
+            match self.ask(NLM_F_DUMP, family, question.clone()) {
                 Ok(Answer { interrupted: true, .. }) => {}
                 Ok(Answer { messages, .. }) => return Ok(messages),
                 Err(refused) if refused.is(Errno::ENOENT) => return Ok(Vec::new()),
@@ -203,18 +212,22 @@ impl Socket {
                 Err(error) => return Err(error),
             }
         }
-        Err(GateError::Unsettled { operation: Operation::Look })
+        Err(NfError::Unsettled)
     }
 
-    fn ask(&self, flags: u16, question: NfTablesMessage) -> Result<Answer, GateError> {
-        let operation = Operation::Look;
+    fn ask(
+        &self,
+        flags: u16,
+        family: Family,
+        question: NfTablesMessage,
+    ) -> Result<Answer, NfError> {
         let mut bytes = Vec::new();
         // An acknowledgement ends the answer to a question that is not for a list.
-        let number = self.write(&mut bytes, flags | NLM_F_ACK, bridge(question));
-        self.send(operation, &bytes)?;
+        let number = self.write(&mut bytes, flags | NLM_F_ACK, of(family, question));
+        self.send(&bytes)?;
         let mut answer = Answer::default();
         let mut end = None;
-        self.each(operation, |message| {
+        self.each(|message| {
             if message.header.sequence_number != number {
                 return true;
             }
@@ -235,9 +248,9 @@ impl Socket {
             Some(0) => Ok(answer),
             Some(code) => {
                 let source = io::Error::from_raw_os_error(code.saturating_neg());
-                Err(GateError::Refused { operation, source })
+                Err(NfError::Refused { command: None, source })
             }
-            None => Err(GateError::Unanswered { operation }),
+            None => Err(NfError::Unanswered),
         }
     }
 
@@ -257,29 +270,25 @@ impl Socket {
         number
     }
 
-    fn send(&self, operation: Operation, bytes: &[u8]) -> Result<(), GateError> {
-        let refused = |source| GateError::Refused { operation, source };
+    fn send(&self, bytes: &[u8]) -> Result<(), NfError> {
+        let refused = |source| NfError::Refused { command: None, source };
         retry(|| self.socket.send(bytes, 0)).map_err(refused)?;
         Ok(())
     }
 
     /// Hands over each message that is there, until there is none or `take` says that it is enough.
-    fn each(
-        &self,
-        operation: Operation,
-        mut take: impl FnMut(NetlinkMessage<Raw>) -> bool,
-    ) -> Result<(), GateError> {
+    fn each(&self, mut take: impl FnMut(NetlinkMessage<Raw>) -> bool) -> Result<(), NfError> {
         loop {
             let mut datagram = Vec::with_capacity(DATAGRAM);
             match retry(|| self.socket.recv(&mut datagram, 0)) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(source) => return Err(GateError::Refused { operation, source }),
+                Err(source) => return Err(NfError::Refused { command: None, source }),
             }
             let mut rest = datagram.as_slice();
             while !rest.is_empty() {
                 let message = NetlinkMessage::<Raw>::deserialize(rest)
-                    .map_err(|source| GateError::Unreadable { source })?;
+                    .map_err(|source| NfError::Unreadable { source })?;
                 let length = usize::try_from(message.header.length).unwrap_or(usize::MAX);
                 rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
                 if !take(message) {
@@ -296,12 +305,12 @@ struct Answer {
     interrupted: bool,
 }
 
-fn bridge(message: NfTablesMessage) -> NetfilterMessage {
-    NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Bridge, 0, 0), message)
+fn of(family: Family, message: NfTablesMessage) -> NetfilterMessage {
+    NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), message)
 }
 
 fn control(message: ControlMessage) -> NetfilterMessage {
-    NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, NFTABLES), message)
+    NetfilterMessage::new(NetfilterHeader::new(Family::Unspec, 0, NFTABLES), message)
 }
 
 fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
