@@ -1,5 +1,6 @@
 //! The daemon: starts the sources and the engine, and ends them in order.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -11,15 +12,18 @@ use ebpf_netns::docker::Endpoint;
 use ebpf_netns::monitor::MonitorError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{error, info};
 
+use crate::cnm::{self, CnmError};
 use crate::config::{Config, Place};
 use crate::control::{self, ServerError};
 use crate::docker;
+use crate::endpoint::{EndpointEvent, EndpointFacts};
 use crate::engine::{Engine, EngineError, Parts, QUEUE};
+use crate::error::chain;
 use crate::event::Event;
 use crate::kernel::{Kernel, LoadError, PacketEvents, Pins, PinsError, Programs};
 use crate::links;
@@ -59,6 +63,10 @@ pub struct Options {
     pub strict: Option<Vec<String>>,
     /// Where metrics are asked for, beside the control socket.
     pub metrics: Option<TcpListener>,
+    /// Where Docker asks the network driver, if there is to be one.
+    pub driver: Option<PathBuf>,
+    /// Endpoints that an earlier daemon's driver made.
+    pub endpoints: Vec<EndpointFacts>,
     /// Counts what the engine does not.
     pub tally: Arc<Tally>,
 }
@@ -75,6 +83,9 @@ pub enum DaemonError {
     /// The control socket could not be made.
     #[error(transparent)]
     Control(#[from] ServerError),
+    /// The network driver's socket could not be made.
+    #[error("the network driver")]
+    Driver(#[from] CnmError),
     /// The engine cannot start.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -109,6 +120,7 @@ pub enum DaemonError {
 pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> {
     let started = SystemTime::now();
     let control = control::bind(&options.control_socket)?;
+    let driver = options.driver.as_deref().map(cnm::bind).transpose()?;
     let stop = stop_signal()?;
     let hangups = listen(SignalKind::hangup())?;
     let (kernel, packets) = Kernel::new(options.programs, options.pins)?;
@@ -122,8 +134,22 @@ pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> 
         .map_err(|source| DaemonError::System { what: "start the records' thread", source })?;
     let Options { config, tc, strict, tally, .. } = options;
     let own = events.downgrade();
-    let parts = Parts { kernel, records, config, tc, strict, look: Arc::clone(&look), own };
+    let (tell_bridges, bridges) = watch::channel(BTreeSet::new());
+    let parts = Parts {
+        kernel,
+        records,
+        config,
+        tc,
+        strict,
+        look: Arc::clone(&look),
+        own,
+        bridges: tell_bridges,
+    };
     let engine = start_engine(parts, receiver)?;
+    // Before a word of Docker's, which may be that nobody has a policy there.
+    for endpoint in options.endpoints {
+        events.send(Event::Endpoint(EndpointEvent::Found(endpoint))).await.ok();
+    }
     // The two threads that close new interfaces keep what they were started with.
     sandbox::come_in_turn();
     let confined = Event::Confined(sandbox.seal()?);
@@ -150,6 +176,9 @@ pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> 
     helpers.spawn(reload::on_hangup(hangups, reloads.clone()));
     let answers = control::Answers { engine: events.clone(), reloads, hits, sampler };
     helpers.spawn(serve(control, answers));
+    if let Some(plugin) = driver {
+        helpers.spawn(drive_networks(plugin, events.clone(), bridges));
+    }
     helpers.spawn(service::watchdog(events.clone()));
     info!(socket = %options.control_socket.display(), "ready");
     service::ready();
@@ -230,6 +259,16 @@ async fn watch_packets(packets: PacketEvents, events: mpsc::Sender<Event>, tally
 async fn serve(control: control::Control, answers: control::Answers) {
     if let Err(error) = control::serve(control, answers).await {
         error!(%error, "the control socket failed");
+    }
+}
+
+async fn drive_networks(
+    plugin: cnm::Plugin,
+    events: mpsc::Sender<Event>,
+    bridges: watch::Receiver<BTreeSet<String>>,
+) {
+    if let Err(error) = cnm::serve(plugin, events, bridges).await {
+        error!(error = chain(&error), "the network driver failed: Docker gets no answer from it");
     }
 }
 

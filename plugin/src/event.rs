@@ -4,6 +4,7 @@ use ebpf_netns::monitor::LinkEvent;
 use plugin_common::abi::PacketRecord;
 use tokio::sync::oneshot;
 
+use crate::endpoint::EndpointEvent;
 use crate::explain::ExplainAsked;
 use crate::facts::Snapshot;
 use crate::kernel::Done;
@@ -35,6 +36,8 @@ pub enum Event {
     Explain(ExplainAsked),
     /// A container is about to start, and its runtime asks whether it may.
     Start(StartAsked),
+    /// From the network driver, about an endpoint of its own.
+    Endpoint(EndpointEvent),
     /// The configuration was loaded again, or could not be.
     Reload(Box<Reload>),
     /// The kernel is done with something that took it long.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod cnm;
 pub mod compose;
 pub mod config;
 pub mod control;
@@ -9,6 +10,7 @@ pub mod daemon;
 pub mod datapath;
 pub mod docker;
 pub mod doctor;
+pub mod endpoint;
 pub mod engine;
 mod error;
 pub mod event;

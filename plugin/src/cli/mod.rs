@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::cnm;
 use crate::config::Place;
 use crate::control::DEFAULT_SOCKET;
 use crate::log::LogFormat;
@@ -140,6 +141,13 @@ struct Run {
     /// A bridge that strict mode governs, in place of all of Docker's; may be given several times.
     #[arg(long = "strict-bridge", value_name = "NAME", requires = "strict")]
     strict_bridges: Vec<String>,
+    /// Be Docker's network driver `ebpf-netns`: `docker network create -d ebpf-netns`.
+    #[arg(long)]
+    driver: bool,
+    /// Where Docker asks the network driver. The file has to be called ebpf-netns.sock: Docker takes
+    /// the driver's name from it.
+    #[arg(long, value_name = "PATH", default_value = cnm::DEFAULT_SOCKET, value_parser = cnm::socket)]
+    driver_socket: PathBuf,
     /// Serve metrics at this loopback address, whatever the configuration says: 127.0.0.1:9464.
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<Loopback>,

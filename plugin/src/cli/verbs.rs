@@ -21,6 +21,7 @@ use super::{
     AttachedArgs, Cli, Format, MetricsArgs, Places, ReloadArgs, Run, StatusArgs, Verb, check,
     doctor, table,
 };
+use crate::cnm::{self, CnmError};
 use crate::config::{self, ConfigErrors};
 use crate::control::{self, ClientError};
 use crate::daemon::{self, DaemonError, Options};
@@ -92,6 +93,7 @@ fn run(args: Run) -> Result<(), Failure> {
     let docker = endpoint(docker_host)?;
     let place = args.config.place();
     let config = config::load(&place)?;
+    let driver = (args.driver || config.driver).then_some(args.driver_socket);
     let mut settings = Settings::new(
         &docker,
         &Paths {
@@ -100,6 +102,7 @@ fn run(args: Run) -> Result<(), Failure> {
             control_socket: &control_socket,
             docker_exec_root: &docker_exec_root,
             config: place.directory(),
+            driver: driver.as_deref(),
         },
     );
     settings.unlisted = args.seccomp;
@@ -116,6 +119,8 @@ fn run(args: Run) -> Result<(), Failure> {
     kernel::probe();
     // With all that it has now, of which the next lines leave less.
     let programs = Programs::load(&pins).map_err(DaemonError::from)?;
+    // The files of networks are out of reach then for who drives none.
+    let endpoints = cnm::found();
     // No port can be bound once the sandbox is entered.
     let metrics = args.metrics.or(config.metrics).and_then(metrics::listen);
     // This takes CAP_SYS_NICE.
@@ -135,6 +140,8 @@ fn run(args: Run) -> Result<(), Failure> {
         tc,
         strict,
         metrics,
+        driver,
+        endpoints,
         tally,
     };
     let runtime = usual_threads().on_thread_start(sandbox::come_in_turn).build()?;
@@ -158,6 +165,7 @@ fn clean(args: &Places) -> Result<(), Failure> {
     if Gate::open().and_then(|gate| gate.remove()).is_ok_and(|removed| removed) {
         removed.push("strict mode's gate".to_owned());
     }
+    removed.extend(cnm::clean()?);
     records::clean(state).map_err(|source| Failure::State { path: state.clone(), source })?;
     removed.push(format!("{} and {}", pins.display(), state.display()));
     let mut out = io::stdout().lock();
@@ -290,6 +298,8 @@ pub(super) enum Failure {
     Pins(#[from] PinsError),
     #[error("clean")]
     Clean(#[from] CleanError),
+    #[error("clean networks")]
+    Networks(#[from] CnmError),
     #[error("remove {}", path.display())]
     State {
         path: PathBuf,
@@ -328,6 +338,7 @@ impl Failure {
             Self::Sandbox(error) if is_permission(error) => exit::NOT_PERMITTED,
             Self::Pins(error) if is_permission(error) => exit::NOT_PERMITTED,
             Self::Clean(error) if is_permission(error) => exit::NOT_PERMITTED,
+            Self::Networks(error) if is_permission(error) => exit::NOT_PERMITTED,
             Self::State { source, .. } | Self::Unreadable { source, .. }
                 if is_permission(source) =>
             {
@@ -340,6 +351,7 @@ impl Failure {
             | Self::Output(_)
             | Self::Pins(_)
             | Self::Clean(_)
+            | Self::Networks(_)
             | Self::Unreadable { .. }
             | Self::State { .. }
             | Self::Top(TopError::Terminal { .. })

@@ -28,8 +28,16 @@ pub const DEFAULT_FILE: &str = "/etc/ebpf-netns/config.toml";
 /// The directory of the named policies, beside the file.
 const POLICIES: &str = "policies";
 
-const KEYS: [&str; 7] =
-    ["default", "metrics", "on_error", "require_sandbox", "strict", "strict_bridges", "tc"];
+const KEYS: [&str; 8] = [
+    "default",
+    "driver",
+    "metrics",
+    "on_error",
+    "require_sandbox",
+    "strict",
+    "strict_bridges",
+    "tc",
+];
 
 /// The longest name of an interface, in bytes.
 const MAX_INTERFACE_BYTES: usize = 15;
@@ -72,6 +80,8 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// The policy of every container, which labels can only tighten.
     pub default: Option<LabelPolicy>,
+    /// Whether to be Docker's network driver.
+    pub driver: bool,
     /// Where metrics are served, beside the control socket.
     pub metrics: Option<Loopback>,
     /// What a label does that is not understood.
@@ -174,6 +184,7 @@ fn read(reader: &mut Reader<'_>, policies: Policies) -> Config {
         let name: &str = key.get_ref();
         match name {
             "default" => config.default = default_policy(reader, &value, &config.policies),
+            "driver" => config.driver = reader.boolean(name, &value).unwrap_or_default(),
             "metrics" => config.metrics = metrics(reader, name, &value),
             "on_error" => {
                 let words = [("closed", OnError::Closed), ("audit", OnError::Audit)];

@@ -81,6 +81,16 @@ pub(super) fn judge(facts: &ContainerFacts, config: &Config) -> Option<Judged> {
 }
 
 impl Judged {
+    /// Of a container that has no policy but that of an endpoint of its.
+    pub(super) fn of_endpoint() -> Self {
+        Self { demand: Demand::Enforce(Rules::default()), audited: None }
+    }
+
+    /// Whether it has no policy but that of an endpoint of its.
+    pub(super) fn is_of_endpoint(&self) -> bool {
+        self.demand.is_nothing() && self.audited.is_none()
+    }
+
     /// Tells what is wrong with a container's labels, if anything is.
     pub(super) fn tell(&self, facts: &ContainerFacts) {
         let container = text::printable(&facts.name);
@@ -129,6 +139,7 @@ impl Engine {
         }
         let mut notes = Vec::new();
         for (key, changed) in [
+            ("driver", config.driver != before.driver),
             ("metrics", config.metrics != before.metrics),
             ("require_sandbox", config.require_sandbox != before.require_sandbox),
             ("strict", config.strict != before.strict),
@@ -175,6 +186,12 @@ impl World {
     fn set_config(&mut self, config: Arc<Config>) -> usize {
         self.config = config;
         self.newcomers.forget_bystanders();
+        self.endpoints.judge_again(&self.config);
+        let policed = self.endpoints.policed();
+        let judge = |facts: &ContainerFacts, config: &Config| {
+            let on_endpoint = || policed.contains(&facts.id).then(Judged::of_endpoint);
+            judge(facts, config).or_else(on_endpoint)
+        };
         let mut changed = 0;
         for facts in std::mem::take(&mut self.bystanders.containers) {
             match judge(&facts, &self.config) {

@@ -116,6 +116,10 @@ impl Engine {
         }
         let reached = self.approach(ifindex, &choice.target, None, budget);
         self.give_up_rules(ifindex);
+        if reached.is_ok() {
+            let known = self.world.enforced.entry(ifindex).or_default();
+            known.aim = Some(choice.outcome.clone());
+        }
         match reached {
             Ok(Reached::End { changed }) => {
                 let known = self.world.enforced.entry(ifindex).or_default();
@@ -137,6 +141,8 @@ impl Engine {
             }
             Err(Stopped::Failed(refusal)) => {
                 let outcome = Outcome::Open(refusal.to_string());
+                let known = self.world.enforced.entry(ifindex).or_default();
+                known.aim = Some(outcome.clone());
                 self.settle(wanted, Choice { target: choice.target, outcome, notes: Vec::new() });
             }
             Err(stopped) => {
@@ -308,6 +314,9 @@ fn announce(wanted: &Wanted, choice: &Choice) {
     let attached = attached.collect::<Vec<_>>().join(", ");
     let why = choice.notes.join("; ");
     match &choice.outcome {
+        Outcome::Enforced if wanted.demand.is_nothing() => {
+            debug!(%container, %interface, %ifindex, why, "has no policy here");
+        }
         Outcome::Enforced if attached.is_empty() => {
             warn!(%container, %interface, %ifindex, why, "there is nothing to enforce");
         }

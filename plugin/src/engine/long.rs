@@ -39,7 +39,7 @@ impl Engine {
         let idle = self.backlog.is_empty() || self.under_way.is_some();
         let scene = Scene {
             newcomers: self.world.newcomers.held().next().is_some(),
-            asked: self.start_gate.is_asked(),
+            asked: self.start_gate.is_asked() || self.is_joined(),
         };
         (!idle).then(|| self.pace.pause(scene, Instant::now()))
     }
@@ -112,7 +112,8 @@ impl Engine {
     /// Has somebody look whether an interface is where it was, if something was changed there since
     /// the last look; what is left to do.
     pub(super) fn verify(&mut self, ifindex: Ifindex, wanted: &Wanted, budget: Budget) -> Reached {
-        let astray = self.world.is_astray(ifindex);
+        // The other end of an endpoint of ours may be anywhere: it is known by what we made.
+        let astray = self.world.is_astray(ifindex) || self.world.endpoints.get(ifindex).is_some();
         let Some(known) = self.world.enforced.get_mut(&ifindex) else {
             return Reached::End { changed: false };
         };

@@ -10,6 +10,7 @@
 
 mod claims;
 mod config;
+mod endpoints;
 mod enforce;
 mod explain;
 mod inbox;
@@ -33,10 +34,11 @@ use std::time::{Duration, Instant};
 
 use ebpf_netns::monitor::LinkEvent;
 use ebpf_netns::{Ifindex, Link, LinkKind, Rtnl, RtnlError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error, info, warn};
 
 use self::config::Operator;
+use self::endpoints::Joining;
 use self::inbox::{Heard, Inbox};
 use self::long::UnderWay;
 use self::pace::Pace;
@@ -47,6 +49,7 @@ use crate::config::Config;
 use crate::error::chain;
 use crate::event::{DockerNews, Event};
 use crate::explain::ExplainAsked;
+use crate::facts::Snapshot;
 use crate::gate::{Gate, GateError};
 use crate::kernel::Kernel;
 use crate::look::Look;
@@ -81,6 +84,8 @@ pub struct Parts {
     pub look: Arc<Look>,
     /// Where the engine's own events go, without keeping it waiting for them.
     pub own: mpsc::WeakSender<Event>,
+    /// Where it tells which bridges are Docker's, for the network driver.
+    pub bridges: watch::Sender<BTreeSet<String>>,
 }
 
 /// The engine.
@@ -91,6 +96,7 @@ pub struct Engine {
     tc: TcFlavour,
     world: World,
     start_gate: StartGate,
+    joining: Vec<Joining>,
     operator: Operator,
     look: Arc<Look>,
     strict: Option<Strict>,
@@ -111,6 +117,7 @@ pub struct Engine {
     unlisted: bool,
     inbox: Inbox,
     own: mpsc::WeakSender<Event>,
+    bridges: watch::Sender<BTreeSet<String>>,
 }
 
 /// The engine cannot start.
@@ -134,7 +141,7 @@ impl Engine {
     ///
     /// When rtnetlink does not answer, or strict mode cannot be had.
     pub fn new(parts: Parts, events: mpsc::Receiver<Event>) -> Result<Self, EngineError> {
-        let Parts { kernel, records, config, tc, strict, look, own } = parts;
+        let Parts { kernel, records, config, tc, strict, look, own, bridges } = parts;
         let rtnl = Rtnl::open()?;
         let strict = if let Some(bridges) = strict {
             Some(Strict::start(&bridges, &rtnl.links()?)?)
@@ -154,6 +161,7 @@ impl Engine {
             world,
             operator,
             start_gate: StartGate::default(),
+            joining: Vec::new(),
             look,
             backlog: BTreeMap::new(),
             under_way: None,
@@ -166,6 +174,7 @@ impl Engine {
             unlisted: false,
             inbox: Inbox::new(events).map_err(EngineError::Clock)?,
             own,
+            bridges,
         };
         engine.describe_everyone(false);
         Ok(engine)
@@ -233,10 +242,14 @@ impl Engine {
                     drop(reply.send(self.subject(&container)));
                 }
                 Some(Event::Start(asked)) => self.start_asked(asked),
+                Some(Event::Endpoint(event)) => self.endpoint_told(event),
                 Some(Event::Reload(reload)) => self.reload(*reload),
                 Some(Event::Done(done)) => self.done(done),
                 Some(Event::Guarded(done)) => self.guarded(done),
-                Some(Event::Tick) => self.ask_for_newcomers(),
+                Some(Event::Tick) => {
+                    self.ask_for_newcomers();
+                    self.ask_for_those_who_join();
+                }
                 Some(Event::Stop) => return false,
                 None => break,
             }
@@ -262,12 +275,24 @@ impl Engine {
             }
             DockerNews::Seen(snapshot) => {
                 self.start_gate.seen(&snapshot);
+                self.world.endpoints.resolve(&snapshot);
                 self.learn_names(&snapshot);
+                self.tell_bridges(&snapshot);
                 self.world.set_seen(snapshot);
                 self.recognise_bystanders();
                 self.exempt_foreign_ports();
             }
         }
+    }
+
+    /// The network driver keeps its networks apart from Docker's.
+    fn tell_bridges(&self, snapshot: &Snapshot) {
+        let bridges: BTreeSet<String> = snapshot.bridges.iter().cloned().collect();
+        self.bridges.send_if_modified(|known| {
+            let news = *known != bridges;
+            *known = bridges;
+            news
+        });
     }
 
     /// Takes in what waits of news of links: to be called between any two things that may take long,
@@ -314,7 +339,9 @@ impl Engine {
         }
         let unclaimed = self.world.link_changed(link);
         self.exempt_if_foreign(link);
-        if self.world.is_bystanders_namespace(link.peer_nsid) {
+        if self.world.is_open_endpoint(link) {
+            self.world.newcomers.stays_clear(link);
+        } else if self.world.is_bystanders_namespace(link.peer_nsid) {
             self.let_bystander_go(link);
         } else if self.world.is_newcomer(link) {
             self.quarantine(link);
@@ -371,6 +398,7 @@ impl Engine {
     /// Tells who asked, once nothing is under way or they have waited for long enough.
     fn answer(&mut self) {
         self.answer_those_who_wait();
+        self.answer_those_who_join();
         self.answer_reloads();
         let idle = self.backlog.is_empty() && self.under_way.is_none();
         let due = |(asked, _): &(Instant, _)| idle || asked.elapsed() > UNDER_WAY;

@@ -11,6 +11,7 @@ use tracing::{debug, error, info, warn};
 
 use super::Engine;
 use super::claims::peer;
+use super::endpoints::WhoseEndpoint;
 use super::enforce::{ATTEMPTS, Budget, Stopped};
 use super::newcomers::{Held, OF_BYSTANDER, Peer, Whose};
 use crate::error::chain;
@@ -162,6 +163,19 @@ impl Engine {
                 continue;
             }
             let Some(link) = self.world.veths.get(&ifindex).cloned() else { continue };
+            match self.world.whose_endpoint(ifindex) {
+                None => {}
+                Some(WhoseEndpoint::Nobodys) => {
+                    self.let_go(&link, OF_BYSTANDER);
+                    continue;
+                }
+                Some(WhoseEndpoint::Unknown(reason)) => {
+                    if let Some(held) = self.world.newcomers.get_mut(ifindex) {
+                        held.reason = reason;
+                    }
+                    continue;
+                }
+            }
             let other_end = match peer(&self.rtnl, &link) {
                 Ok(other_end) => other_end,
                 Err(reason) => {

@@ -94,6 +94,14 @@ impl Engine {
             Claim::Nothing | Claim::Host => Vec::new(),
         };
         interfaces.extend(container.astray.iter().map(|pair| self.astray(container, pair)));
+        if container.judged.is_of_endpoint() {
+            // Its other interfaces have no policy, as those of a container without one.
+            let has_policy = |one: &InterfaceStatus| {
+                let host = one.host.as_ref();
+                host.is_some_and(|host| self.world.endpoints.demand(host.ifindex).is_some())
+            };
+            interfaces.retain(has_policy);
+        }
         let (state, reason) = sum_up(container, &interfaces);
         ContainerStatus {
             id: container.facts.id.clone(),
@@ -156,7 +164,12 @@ impl Engine {
             Claim::Interfaces { interfaces, .. } => interfaces.as_slice(),
             Claim::Nothing | Claim::Host => &[],
         };
-        let claimed = claimed.iter().map(|interface| self.standing(interface));
+        let counts = |interface: &&Interface| {
+            !container.judged.is_of_endpoint()
+                || matches!(interface, Interface::Veth(pair)
+                    if self.world.endpoints.demand(pair.host.index).is_some())
+        };
+        let claimed = claimed.iter().filter(counts).map(|interface| self.standing(interface));
         let astray = container.astray.iter().map(|pair| self.standing_at(pair));
         worst(container, claimed.chain(astray)).0
     }

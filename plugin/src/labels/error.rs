@@ -307,6 +307,20 @@ impl fmt::Display for LabelErrors {
     }
 }
 
+impl LabelErrors {
+    /// What is wrong, of keys that are options of a network and no labels.
+    #[must_use]
+    pub fn of_options(&self) -> impl fmt::Display {
+        fmt::from_fn(|f| {
+            for (position, error) in self.told.iter().enumerate() {
+                let between = if position == 0 { "" } else { "; " };
+                write!(f, "{between}option {}", error.of_a_key())?;
+            }
+            if self.more > 0 { write!(f, "; and {} more", self.more) } else { Ok(()) }
+        })
+    }
+}
+
 impl std::error::Error for LabelErrors {}
 
 /// The word that a typist may have meant: at most a third of it is different, where two letters that

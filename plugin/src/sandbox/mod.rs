@@ -34,6 +34,7 @@ pub use self::capabilities::{
 pub use self::landlock::{Landlock, Reach};
 pub use self::limits::{come_first, come_in_turn};
 pub use self::seccomp::Unlisted;
+use crate::cnm;
 use crate::error::chain;
 use crate::nameservers::Files;
 
@@ -72,14 +73,19 @@ pub struct Paths<'a> {
     pub docker_exec_root: &'a Path,
     /// The directory of the configuration, which may be loaded again.
     pub config: &'a Path,
+    /// The socket of the network driver, if it is to be one.
+    pub driver: Option<&'a Path>,
 }
 
 impl Settings {
     /// What a daemon needs that reaches Docker there and has these places.
     #[must_use]
     pub fn new(docker: &Endpoint, paths: &Paths<'_>) -> Self {
-        let Paths { pins, state, control_socket, docker_exec_root, config } = *paths;
+        let Paths { pins, state, control_socket, docker_exec_root, config, driver } = *paths;
+        let networks = driver.map(|_| Path::new(cnm::NETWORKS));
+        let of_driver = [driver.and_then(Path::parent), networks];
         let own = [Some(pins), Some(state), Some(Path::new(RUN)), control_socket.parent()];
+        let own = own.into_iter().chain(of_driver);
         let mut read: Vec<PathBuf> = READ.map(PathBuf::from).into();
         read.extend(Files::of_system().reach());
         read.push(config.to_owned());
@@ -91,11 +97,12 @@ impl Settings {
             }
         };
         let reach = Reach {
-            own: own.into_iter().flatten().map(Path::to_path_buf).collect(),
+            own: own.flatten().map(Path::to_path_buf).collect(),
             remade: pins.parent().map(Path::to_path_buf).into_iter().collect(),
             shared: vec![Store::system().directory().to_path_buf()],
             namespaces: vec![docker_exec_root.join("netns")],
             read,
+            written: driver.map(|_| PathBuf::from(cnm::FORWARDING_V6)).into_iter().collect(),
             tcp_port,
         };
         Self { reach, unlisted: Unlisted::default(), required: false }

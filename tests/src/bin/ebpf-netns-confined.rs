@@ -79,6 +79,7 @@ fn main() -> Result<()> {
         control_socket: Path::new(CONTROL),
         docker_exec_root: Path::new(EXEC_ROOT),
         config: Path::new(sandbox::CONFIGURATION),
+        driver: None,
     };
     let settings = Settings::new(&docker, &paths);
     match *depth {

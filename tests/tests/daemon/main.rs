@@ -12,6 +12,7 @@ mod config_reload;
 mod config_swap;
 mod control;
 mod doctor;
+mod driver;
 mod errors;
 mod escape;
 mod explain;
