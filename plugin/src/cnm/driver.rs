@@ -167,6 +167,7 @@ impl State {
 
     /// Publishes these ports of an endpoint, in place of those that are.
     pub(super) fn publish(&mut self, id: &Id, wishes: &[Wish]) -> Result<(), CnmError> {
+        self.forget_gone()?;
         let endpoint = self.endpoint(id)?.clone();
         let others = self.endpoints.values().filter(|other| other.id != *id);
         let mut taken: Vec<Published> =
@@ -188,9 +189,26 @@ impl State {
         self.write_rules()
     }
 
+    /// Forgets endpoints whose interface went with its sandbox: after it was killed, Docker starts its
+    /// containers again before it has them deleted.
+    fn forget_gone(&mut self) -> Result<(), CnmError> {
+        let mut gone = Vec::new();
+        for endpoint in self.endpoints.values() {
+            if links::host_side(&self.rtnl, endpoint)?.is_none() {
+                gone.push(endpoint.id.clone());
+            }
+        }
+        for id in gone {
+            self.endpoints.remove(&id);
+            self.store.remove_endpoint(&id)?;
+        }
+        Ok(())
+    }
+
     /// Publishes none of an endpoint's ports any more; nothing if there is no such endpoint.
     pub(super) fn unpublish(&mut self, id: &Id) -> Result<(), CnmError> {
-        if self.endpoints.contains_key(id) { self.publish(id, &[]) } else { Ok(()) }
+        self.forget_gone()?;
+        if self.endpoints.contains_key(id) { self.publish(id, &[]) } else { self.write_rules() }
     }
 
     /// The ports that are published of an endpoint, as Docker has them.
