@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 mod class;
+#[cfg(feature = "cli")]
+pub mod cli;
 #[cfg(feature = "docker")]
 pub mod docker;
 pub mod exit;

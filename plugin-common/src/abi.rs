@@ -12,7 +12,7 @@ use crate::verdict::Reason;
 pub const POLICY_MAP: &str = "POLICY";
 /// Name of the per-CPU hash map from [`StatsKey`] to [`InterfaceStats`].
 pub const STATS_MAP: &str = "STATS";
-/// Name of the ring buffer of [`PacketRecord`]s.
+/// Name of the ring buffer of [`crate::report::PacketRecord`]s.
 pub const EVENTS_MAP: &str = "EVENTS";
 /// Name of the XDP program for what a container sends.
 pub const XDP_PROGRAM: &str = "ebpf_netns_xdp";
@@ -35,6 +35,9 @@ pub const SECRET_MAP: &str = "SECRET";
 pub const HITS_MAP: &str = "HITS";
 /// Name of the array of [`Lane`]s, by the lower bits of an ifindex.
 pub const LANES_MAP: &str = "LANES";
+/// Name of the per-CPU hash map from [`PaceKey`](crate::report::PaceKey) to
+/// [`Pace`](crate::report::Pace).
+pub const PACES_MAP: &str = "PACES";
 /// Name of the per-CPU array of [`Passes`].
 pub const PASSES_MAP: &str = "PASSES";
 
@@ -82,6 +85,19 @@ pub struct InterfacePolicy {
 const _: () = assert!(size_of::<InterfacePolicy>() == 16);
 
 impl InterfacePolicy {
+    /// The same policy, with these watches on it and no others.
+    #[must_use]
+    pub const fn watched(self, watches: Presets) -> Self {
+        let watches = Presets::from_bits(watches.bits() & Presets::WATCHES.bits());
+        let Self { xdp, egress, ingress, rules } = self;
+        Self {
+            xdp: xdp.without(Presets::WATCHES).union(watches),
+            egress: egress.without(Presets::WATCHES).union(watches),
+            ingress: ingress.without(Presets::WATCHES).union(watches),
+            rules,
+        }
+    }
+
     /// What the programs assume of an interface that has no entry: nothing passes.
     pub const CLOSED: Self = Self {
         xdp: Presets::UNASSIGNED,
@@ -363,99 +379,13 @@ pub const LOG_WINDOW_NS: u64 = 1_000_000_000;
 /// Size of the ring buffer in bytes.
 pub const EVENTS_BYTES: usize = 256 * 1024;
 
-/// What the `log` preset reports of one packet.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PacketRecord {
-    /// The interface that the program is attached to.
-    pub ifindex: u32,
-    /// An [`Observer`] as a number.
-    pub observer: u32,
-    /// A [`Reason`] as a number: what became of the packet.
-    pub reason: u32,
-    /// Bytes from the Ethernet header on.
-    pub length: u32,
-    /// `EtherType` behind any VLAN tags; 0 when the frame could not be read.
-    pub ethertype: u16,
-    /// 4, 6, or 0 for what is not IP.
-    pub ip_version: u8,
-    /// IP protocol number behind any extension headers.
-    pub protocol: u8,
-    /// Source port; for ICMP the type.
-    pub source_port: u16,
-    /// Destination port; for ICMP the code.
-    pub destination_port: u16,
-    /// Source address in network byte order; IPv4 takes the first four bytes.
-    pub source: [u8; 16],
-    /// Destination address, as `source`.
-    pub destination: [u8; 16],
-}
-
-const _: () = assert!(size_of::<PacketRecord>() == PacketRecord::BYTES);
-
-impl PacketRecord {
-    /// Its size in bytes.
-    pub const BYTES: usize = 56;
-
-    /// Reads a record as the ring buffer holds it.
-    #[must_use]
-    pub const fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
-        let [
-            i0,
-            i1,
-            i2,
-            i3,
-            o0,
-            o1,
-            o2,
-            o3,
-            r0,
-            r1,
-            r2,
-            r3,
-            l0,
-            l1,
-            l2,
-            l3,
-            e0,
-            e1,
-            ip_version,
-            protocol,
-            s0,
-            s1,
-            d0,
-            d1,
-            addresses @ ..,
-        ] = *bytes;
-        let (source, destination) = match addresses.split_first_chunk() {
-            Some((source, rest)) => match rest.first_chunk() {
-                Some(destination) => (*source, *destination),
-                None => (*source, [0; 16]),
-            },
-            None => ([0; 16], [0; 16]),
-        };
-        Self {
-            ifindex: u32::from_ne_bytes([i0, i1, i2, i3]),
-            observer: u32::from_ne_bytes([o0, o1, o2, o3]),
-            reason: u32::from_ne_bytes([r0, r1, r2, r3]),
-            length: u32::from_ne_bytes([l0, l1, l2, l3]),
-            ethertype: u16::from_ne_bytes([e0, e1]),
-            ip_version,
-            protocol,
-            source_port: u16::from_ne_bytes([s0, s1]),
-            destination_port: u16::from_ne_bytes([d0, d1]),
-            source,
-            destination,
-        }
-    }
-}
-
 #[cfg(feature = "user")]
 mod pod {
     use super::{
         Block, Counter, FlowBucket, FlowSecret, InterfacePolicy, InterfaceStats, Lane, Passes,
         RuleImage, StatsKey,
     };
+    use crate::report::{Pace, PaceKey};
 
     // SAFETY: `repr(C)` of four words: no padding, every bit pattern is a value.
     unsafe impl aya::Pod for InterfacePolicy {}
@@ -478,4 +408,8 @@ mod pod {
     unsafe impl aya::Pod for StatsKey {}
     // SAFETY: `repr(C)` of `u64` alone: no padding, every bit pattern is a value.
     unsafe impl aya::Pod for InterfaceStats {}
+    // SAFETY: three words.
+    unsafe impl aya::Pod for PaceKey {}
+    // SAFETY: `repr(C)` of `u64` alone.
+    unsafe impl aya::Pod for Pace {}
 }

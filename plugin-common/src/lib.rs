@@ -16,6 +16,7 @@ extern crate std;
 pub mod abi;
 mod compiler;
 pub mod connection;
+pub mod exec;
 #[cfg(any(test, feature = "frames"))]
 pub mod frames;
 pub mod identity;
@@ -23,5 +24,6 @@ pub mod identity;
 mod oracle;
 pub mod packet;
 pub mod presets;
+pub mod report;
 pub mod rules;
 pub mod verdict;

@@ -2,6 +2,8 @@
 
 use core::ops::BitOr;
 
+use crate::verdict::Reason;
+
 /// A set of presets; the empty set is `pass`.
 ///
 /// One word, so that a policy changes by one map write. The bits are ABI: they are never given
@@ -32,12 +34,25 @@ impl Presets {
     /// Drop every frame because the interface has no policy: what a program assumes when it finds
     /// none.
     pub const UNASSIGNED: Self = Self(1 << 6);
+    /// Report what is dropped to whoever listens. Changes no verdict, and neither do the next two:
+    /// they are set on an interface while somebody watches it, and no label can name them.
+    pub const WATCH_DROPS: Self = Self(1 << 7);
+    /// Report what passes to whoever listens.
+    pub const WATCH_PASSES: Self = Self(1 << 8);
+    /// Hand frames themselves to whoever captures them.
+    pub const CAPTURE: Self = Self(1 << 9);
+
+    /// What somebody who watches an interface can want of it: no part of its policy.
+    pub const WATCHES: Self = Self(Self::WATCH_DROPS.0 | Self::WATCH_PASSES.0 | Self::CAPTURE.0);
 
     /// The presets for which a frame has to be read.
     const SELECTIVE: Self = Self(Self::DROP_TCP.0 | Self::DROP_UDP.0 | Self::DROP_ICMP.0);
 
+    /// Those for which a packet is reported, or may be.
+    const REPORTING: Self = Self(Self::LOG.0 | Self::WATCH_DROPS.0 | Self::WATCH_PASSES.0);
+
     /// The bits that have a meaning.
-    const KNOWN: Self = Self((1 << 7) - 1);
+    const KNOWN: Self = Self((1 << 10) - 1);
 
     /// Every preset that a label can name, with its name.
     pub const NAMED: [(&'static str, Self); 6] = [
@@ -79,7 +94,21 @@ impl Presets {
     #[inline(always)]
     #[must_use]
     pub const fn needs_frame(self) -> bool {
-        self.0 & (Self::SELECTIVE.0 | Self::LOG.0) != 0
+        self.0 & (Self::SELECTIVE.0 | Self::REPORTING.0) != 0
+    }
+
+    /// Whether some packets are reported.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reports(self) -> bool {
+        self.0 & Self::REPORTING.0 != 0
+    }
+
+    /// Whether whoever listens is told of packets of which this became.
+    #[inline(always)]
+    #[must_use]
+    pub const fn watches(self, reason: Reason) -> bool {
+        self.contains(if reason.passes() { Self::WATCH_PASSES } else { Self::WATCH_DROPS })
     }
 
     /// Whether a bit is set that has no meaning here, as a newer version of user space may write:
@@ -123,7 +152,7 @@ mod tests {
             assert_eq!(preset.bits() == 0, name == "pass", "only pass has no bit: {name}");
             seen |= preset.bits();
         }
-        let internal = Presets::CLOSED | Presets::UNASSIGNED;
+        let internal = Presets::CLOSED | Presets::UNASSIGNED | Presets::WATCHES;
         assert_eq!(seen & internal.bits(), 0, "closed cannot be named by a label");
         assert_eq!(
             seen | internal.bits(),
@@ -136,7 +165,7 @@ mod tests {
     fn a_bit_without_a_meaning_is_noticed() {
         for bit in 0..32 {
             let presets = Presets::from_bits(1 << bit);
-            assert_eq!(presets.has_unknown(), bit >= 7, "bit {bit}");
+            assert_eq!(presets.has_unknown(), bit >= 10, "bit {bit}");
         }
         assert!(!Presets::KNOWN.has_unknown() && !Presets::PASS.has_unknown());
     }
@@ -147,5 +176,19 @@ mod tests {
         assert!(both.contains(Presets::DROP_TCP) && both.contains(Presets::LOG));
         assert!(!both.contains(Presets::DROP_UDP));
         assert_eq!(both.without(Presets::LOG), Presets::DROP_TCP);
+    }
+
+    #[test]
+    fn a_watch_is_for_drops_or_for_passes() {
+        for (presets, drops, passes) in [
+            (Presets::LOG, false, false),
+            (Presets::WATCH_DROPS, true, false),
+            (Presets::WATCH_PASSES | Presets::DROP_TCP, false, true),
+            (Presets::WATCH_DROPS | Presets::WATCH_PASSES, true, true),
+            (Presets::CAPTURE, false, false),
+        ] {
+            assert_eq!(presets.watches(Reason::Tcp), drops, "{presets:?}");
+            assert_eq!(presets.watches(Reason::Passed), passes, "{presets:?}");
+        }
     }
 }

@@ -2,13 +2,14 @@
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use plugin_common::abi::{Observer, PacketRecord, StatsKey};
+use plugin_common::abi::Observer;
+use plugin_common::connection::NO_RULE;
 use plugin_common::packet::{Frame, Packet, parse};
 use plugin_common::presets::Presets;
 use plugin_common::verdict::{Reason, verdict};
 
-use crate::maps;
 use crate::packet::{AtXdp, TcFrame};
+use crate::report::{Outcome, report};
 
 /// To the next program of the chain: `TCX_NEXT`, which clsact calls `TC_ACT_UNSPEC`. `TC_ACT_OK`
 /// would end the chain and skip other people's programs.
@@ -80,24 +81,11 @@ fn decide<F: Frame>(frame: &F, packet: &Packet, seen: Seen, presets: Presets) ->
     let reason = verdict(presets, packet);
     let length = frame.wire_len();
     ebpf_netns_count(ifindex, observer as u32, reason as u32, segments, length);
-    if presets.contains(Presets::LOG) {
-        report(packet, ifindex, observer, reason, length);
+    if presets.reports() {
+        let outcome = Outcome { ifindex, observer, reason, rule: NO_RULE, length };
+        report(packet, &outcome, presets.contains(Presets::LOG), presets.watches(reason));
     }
     reason
-}
-
-/// Writes a record of a packet, unless there are too many.
-#[inline(always)]
-pub(crate) fn report(
-    packet: &Packet,
-    ifindex: u32,
-    observer: Observer,
-    reason: Reason,
-    length: u32,
-) {
-    if let Some(stats) = maps::stats(StatsKey { ifindex, observer: observer as u32 }) {
-        stats.report(&record(packet, ifindex, observer, reason, length));
-    }
 }
 
 // Declared by `object`: see `maps::count`.
@@ -109,27 +97,4 @@ unsafe extern "C" {
         packets: u32,
         bytes: u32,
     ) -> u32;
-}
-
-#[inline(always)]
-fn record(
-    packet: &Packet,
-    ifindex: u32,
-    observer: Observer,
-    reason: Reason,
-    length: u32,
-) -> PacketRecord {
-    PacketRecord {
-        ifindex,
-        observer: observer as u32,
-        reason: reason as u32,
-        length,
-        ethertype: packet.ethertype,
-        ip_version: packet.ip_version,
-        protocol: packet.protocol,
-        source_port: packet.source_port,
-        destination_port: packet.destination_port,
-        source: packet.source,
-        destination: packet.destination,
-    }
 }

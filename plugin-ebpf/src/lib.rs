@@ -12,10 +12,12 @@
 )]
 
 pub mod clock;
+pub mod exec;
 pub mod fast;
 pub mod judge;
 pub mod maps;
 pub mod packet;
+mod report;
 pub mod rules;
 mod verifier;
 

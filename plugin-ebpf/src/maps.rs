@@ -4,16 +4,17 @@ use core::hint::black_box;
 
 use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST};
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf};
-use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::btf_map;
+use aya_ebpf::maps::ring_buf::RingBufEntry;
 use plugin_common::abi::{
-    Block, Counter, EVENTS_BYTES, FlowBucket, FlowSecret, InterfacePolicy, InterfaceStats,
-    LOG_BURST, LOG_WINDOW_NS, Lane, MAX_BLOCKS, MAX_BUCKETS, MAX_HITS, MAX_IMAGES, MAX_LANES,
-    MAX_LEAVES, MAX_PASSES, PacketRecord, Passes, RuleImage, StatsKey,
+    Block, Counter, EVENTS_BYTES, FlowBucket, FlowSecret, InterfacePolicy, InterfaceStats, Lane,
+    MAX_BLOCKS, MAX_BUCKETS, MAX_HITS, MAX_IMAGES, MAX_LANES, MAX_LEAVES, MAX_PASSES, Passes,
+    RuleImage, StatsKey,
 };
 use plugin_common::connection::flow::{self, FlowState};
 use plugin_common::packet::Packet;
 use plugin_common::presets::Presets;
+use plugin_common::report::{Pace, PaceKey, PacketRecord};
 use plugin_common::verdict::Reason;
 
 const MAX_INTERFACES: usize = 65_536;
@@ -31,6 +32,9 @@ static STATS: PerCpuHashMap<StatsKey, InterfaceStats, MAX_INTERFACES, ON_DEMAND>
 // Without a value type: libbpf refuses a ring buffer that has one.
 #[btf_map]
 static EVENTS: RingBuf<(), EVENTS_BYTES> = RingBuf::new();
+
+#[btf_map]
+static PACES: PerCpuHashMap<PaceKey, Pace, MAX_INTERFACES, ON_DEMAND> = PerCpuHashMap::new();
 
 #[btf_map]
 static IMAGES: Array<RuleImage, MAX_IMAGES> = Array::new();
@@ -65,6 +69,9 @@ const _: () = assert!(align_of::<Packet>() <= 8);
 
 /// In memory of the object's own, since the value is too large for a program's stack of 512 bytes.
 static NOTHING_SEEN: InterfaceStats = InterfaceStats::ZERO;
+
+/// In memory too: it would be put together on the stack in a loop, which takes `CAP_PERFMON`.
+static NO_PACE: Pace = Pace { window_ns: 0, in_window: 0, suppressed: 0 };
 
 /// The policy of an interface, copied whole: user space replaces the entry, never edits it.
 #[inline(always)]
@@ -235,9 +242,7 @@ impl flow::Bucket for Bucket {
 #[inline(always)]
 #[must_use]
 pub fn count(ifindex: u32, observer: u32, reason: u32, packets: u32, bytes: u32) -> u32 {
-    let Some(Stats(stats)) = stats(StatsKey { ifindex, observer }) else { return 1 };
-    // SAFETY: the pointer comes from a lookup that succeeded, and is this CPU's alone.
-    let stats = unsafe { &mut *stats };
+    let Some(stats) = stats(StatsKey { ifindex, observer }) else { return 1 };
     // In the order of the reasons.
     let [
         passed,
@@ -260,7 +265,7 @@ pub fn count(ifindex: u32, observer: u32, reason: u32, packets: u32, bytes: u32)
         lone_fragment,
         flow_table_full,
         source_route,
-    ] = &mut stats.counters;
+    ] = &mut stats.get().counters;
     // Each at a place that is a constant. After an offset into a value that is not, and
     // without `CAP_PERFMON`, the verifier takes no two states for the same any more, and does
     // not come to an end.
@@ -316,26 +321,36 @@ pub fn stats(key: StatsKey) -> Option<Stats> {
 pub struct Stats(*mut InterfaceStats);
 
 impl Stats {
-    /// Writes a record unless this CPU wrote enough of them lately; what is not written is
-    /// counted.
+    /// To be changed.
     #[inline(always)]
-    pub fn report(self, record: &PacketRecord) {
-        // SAFETY: as above.
-        let stats = unsafe { &mut *self.0 };
-        // SAFETY: the helper takes no argument and returns a number.
-        let now = unsafe { bpf_ktime_get_ns() };
-        if now - stats.log_window_ns >= LOG_WINDOW_NS {
-            stats.log_window_ns = now;
-            stats.log_in_window = 0;
-        }
-        if stats.log_in_window < LOG_BURST
-            && EVENTS.output_untyped::<PacketRecord>(record, 0).is_ok()
-        {
-            stats.log_in_window += 1;
-        } else {
-            stats.log_suppressed += 1;
-        }
+    pub(crate) fn get(self) -> &'static mut InterfaceStats {
+        // SAFETY: the pointer comes from a lookup that succeeded, and is this CPU's alone.
+        unsafe { &mut *self.0 }
     }
+}
+
+/// How much this CPU told of late to whoever watches, made on first use; `None` when there is no room.
+#[inline(always)]
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value it would be copied to the stack"
+)]
+pub(crate) fn pace(key: &PaceKey) -> Option<&'static mut Pace> {
+    let place = match PACES.get_ptr_mut(key) {
+        Some(place) => place,
+        None => {
+            PACES.insert(key, &NO_PACE, BPF_NOEXIST.into()).ok();
+            PACES.get_ptr_mut(key)?
+        }
+    };
+    // SAFETY: as above.
+    Some(unsafe { &mut *place })
+}
+
+/// Room for a record, unless nobody takes them out.
+#[inline(always)]
+pub(crate) fn record() -> Option<RingBufEntry<PacketRecord>> {
+    EVENTS.reserve_untyped(0)
 }
 
 #[inline(always)]

@@ -19,6 +19,7 @@ use crate::clock;
 use crate::judge::{self, TC_DROP, TC_NEXT};
 use crate::maps;
 use crate::packet::TcFrame;
+use crate::report::{Outcome, report};
 
 /// Judges a frame at TC by presets alone.
 #[inline(always)]
@@ -55,8 +56,10 @@ pub fn tc(ctx: &TcContext, observer: Observer, presets: Presets, rules: u32) -> 
     }
     let reason = decision.reason;
     judge::ebpf_netns_count(ifindex, observer as u32, reason as u32, segments, length);
-    if decision.log || presets.contains(Presets::LOG) {
-        judge::report(packet, ifindex, observer, reason, length);
+    if decision.log || presets.reports() {
+        let outcome = Outcome { ifindex, observer, reason, rule: decision.rule, length };
+        let log = decision.log || presets.contains(Presets::LOG);
+        report(packet, &outcome, log, presets.watches(reason));
     }
     if decision.reason.passes() { TC_NEXT } else { TC_DROP }
 }

@@ -1,5 +1,6 @@
 //! The daemon: starts the sources and the engine, and ends them in order.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -9,17 +10,21 @@ use std::time::{Duration, SystemTime};
 
 use ebpf_netns::docker::Endpoint;
 use ebpf_netns::monitor::MonitorError;
+use plugin_common::report::{FOR_LOG, FOR_WATCH, PacketRecord};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{error, info};
 
+use crate::cnm::{self, CnmError};
 use crate::config::{Config, Place};
 use crate::control::{self, ServerError};
 use crate::docker;
+use crate::endpoint::{EndpointEvent, EndpointFacts};
 use crate::engine::{Engine, EngineError, Parts, QUEUE};
+use crate::error::chain;
 use crate::event::Event;
 use crate::kernel::{Kernel, LoadError, PacketEvents, Pins, PinsError, Programs};
 use crate::links;
@@ -32,6 +37,7 @@ use crate::sandbox::{self, Sandbox, SandboxError};
 use crate::service;
 use crate::sweeper;
 use crate::tally::Tally;
+use crate::trace::{self, Heard, Hub};
 
 /// How soon what failed is tried again.
 const TICK: Duration = Duration::from_secs(1);
@@ -45,6 +51,8 @@ pub struct Options {
     pub control_socket: PathBuf,
     /// The programs.
     pub programs: Programs,
+    /// The directory of the operator's programs.
+    pub own_programs: PathBuf,
     /// Where to pin what is attached, in the BPF file system.
     pub pins: Pins,
     /// Where to write down what is attached.
@@ -59,6 +67,10 @@ pub struct Options {
     pub strict: Option<Vec<String>>,
     /// Where metrics are asked for, beside the control socket.
     pub metrics: Option<TcpListener>,
+    /// Where Docker asks the network driver, if there is to be one.
+    pub driver: Option<PathBuf>,
+    /// Endpoints that an earlier daemon's driver made.
+    pub endpoints: Vec<EndpointFacts>,
     /// Counts what the engine does not.
     pub tally: Arc<Tally>,
 }
@@ -75,6 +87,9 @@ pub enum DaemonError {
     /// The control socket could not be made.
     #[error(transparent)]
     Control(#[from] ServerError),
+    /// The network driver's socket could not be made.
+    #[error("the network driver")]
+    Driver(#[from] CnmError),
     /// The engine cannot start.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -109,11 +124,15 @@ pub enum DaemonError {
 pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> {
     let started = SystemTime::now();
     let control = control::bind(&options.control_socket)?;
+    let driver = options.driver.as_deref().map(cnm::bind).transpose()?;
     let stop = stop_signal()?;
     let hangups = listen(SignalKind::hangup())?;
-    let (kernel, packets) = Kernel::new(options.programs, options.pins)?;
+    let (mut kernel, packets) = Kernel::new(options.programs, options.pins)?;
+    kernel.load_from(options.own_programs)?;
     let hits = kernel.hit_counters()?;
     let traffic = kernel.traffic_counters()?;
+    let paces = kernel.pace_counters()?;
+    let hub = Hub::default();
     let (events, receiver) = mpsc::channel(QUEUE);
     let look = Arc::new(Look::default());
     // Subscribing comes before listing, which the engine does first.
@@ -122,8 +141,22 @@ pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> 
         .map_err(|source| DaemonError::System { what: "start the records' thread", source })?;
     let Options { config, tc, strict, tally, .. } = options;
     let own = events.downgrade();
-    let parts = Parts { kernel, records, config, tc, strict, look: Arc::clone(&look), own };
+    let (tell_bridges, bridges) = watch::channel(BTreeSet::new());
+    let parts = Parts {
+        kernel,
+        records,
+        config,
+        tc,
+        strict,
+        look: Arc::clone(&look),
+        own,
+        bridges: tell_bridges,
+    };
     let engine = start_engine(parts, receiver)?;
+    // Before a word of Docker's, which may be that nobody has a policy there.
+    for endpoint in options.endpoints {
+        events.send(Event::Endpoint(EndpointEvent::Found(endpoint))).await.ok();
+    }
     // The two threads that close new interfaces keep what they were started with.
     sandbox::come_in_turn();
     let confined = Event::Confined(sandbox.seal()?);
@@ -138,7 +171,9 @@ pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> 
     // Enforcement goes on without these.
     let mut helpers = JoinSet::new();
     helpers.spawn(async move { sweeper::run(&gone).await });
-    helpers.spawn(watch_packets(packets, events.clone(), Arc::clone(&tally)));
+    let told = Told { engine: events.clone(), hub: hub.clone(), tally: Arc::clone(&tally) };
+    helpers.spawn(watch_packets(packets, told));
+    helpers.spawn(trace::count_kept_back(paces, hub.clone()));
     let measured = metrics::Sources { engine: events.clone(), traffic, tally, started };
     let (sampler, sampling) = metrics::start(measured);
     helpers.spawn(sampling);
@@ -148,8 +183,11 @@ pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> 
     let (reloads, requests) = mpsc::channel(reload::QUEUE);
     helpers.spawn(reload::run(options.place, requests, events.clone()));
     helpers.spawn(reload::on_hangup(hangups, reloads.clone()));
-    let answers = control::Answers { engine: events.clone(), reloads, hits, sampler };
+    let answers = control::Answers { engine: events.clone(), reloads, hits, sampler, hub };
     helpers.spawn(serve(control, answers));
+    if let Some(plugin) = driver {
+        helpers.spawn(drive_networks(plugin, events.clone(), bridges));
+    }
     helpers.spawn(service::watchdog(events.clone()));
     info!(socket = %options.control_socket.display(), "ready");
     service::ready();
@@ -212,17 +250,36 @@ async fn tick(events: mpsc::Sender<Event>) {
     }
 }
 
-/// Reports that the engine has no time for are dropped: enforcement comes first.
-async fn watch_packets(packets: PacketEvents, events: mpsc::Sender<Event>, tally: Arc<Tally>) {
-    let sink = |record| match events.try_send(Event::Packet(record)) {
-        Ok(()) => true,
-        Err(TrySendError::Full(_)) => {
-            tally.reports_lost.add(1);
-            true
+/// Who is told of packets.
+struct Told {
+    engine: mpsc::Sender<Event>,
+    hub: Hub,
+    tally: Arc<Tally>,
+}
+
+impl Told {
+    /// Tells those a record is for; false when the engine is gone. Reports that it has no time for are
+    /// dropped: enforcement comes first.
+    fn tell(&self, record: PacketRecord) -> bool {
+        if record.wanted & FOR_WATCH != 0 {
+            self.hub.tell(Heard::Packet(record));
         }
-        Err(TrySendError::Closed(_)) => false,
-    };
-    if let Err(error) = packets.forward(sink).await {
+        if record.wanted & FOR_LOG == 0 {
+            return true;
+        }
+        match self.engine.try_send(Event::Packet(record)) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_)) => {
+                self.tally.reports_lost.add(1);
+                true
+            }
+            Err(TrySendError::Closed(_)) => false,
+        }
+    }
+}
+
+async fn watch_packets(packets: PacketEvents, told: Told) {
+    if let Err(error) = packets.forward(|record| told.tell(record)).await {
         error!(%error, "reports of packets cannot be read");
     }
 }
@@ -230,6 +287,16 @@ async fn watch_packets(packets: PacketEvents, events: mpsc::Sender<Event>, tally
 async fn serve(control: control::Control, answers: control::Answers) {
     if let Err(error) = control::serve(control, answers).await {
         error!(%error, "the control socket failed");
+    }
+}
+
+async fn drive_networks(
+    plugin: cnm::Plugin,
+    events: mpsc::Sender<Event>,
+    bridges: watch::Receiver<BTreeSet<String>>,
+) {
+    if let Err(error) = cnm::serve(plugin, events, bridges).await {
+        error!(error = chain(&error), "the network driver failed: Docker gets no answer from it");
     }
 }
 

@@ -24,6 +24,9 @@ pub struct Snapshot {
     pub bridges: Vec<String>,
     /// The networks that containers can have interfaces on, in the order of their ids.
     pub networks: Vec<NetworkFacts>,
+    /// Of networks of our own driver: the ids of the containers that are on them or are just joining,
+    /// by the ids of their endpoints.
+    pub joined: BTreeMap<String, String>,
     /// Which name servers containers get that were given none.
     pub nameservers: Nameservers,
 }

@@ -57,7 +57,7 @@ pub struct ListedRule {
 }
 
 /// The rules that stand on one interface.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StandingRules {
     /// The host-side veth.
     pub ifindex: Ifindex,
@@ -103,6 +103,15 @@ impl Listing {
             }
         }
         listing
+    }
+
+    /// The rule that is counted there, from the first counter on.
+    #[must_use]
+    pub fn rule_at(&self, counter: u32) -> Option<(&ListedLayer, &ListedRule)> {
+        self.layers.iter().find_map(|layer| {
+            let mut rules = layer.rules.iter().chain([&layer.rest]);
+            rules.find(|rule| rule.counter == Some(counter)).map(|rule| (layer, rule))
+        })
     }
 
     /// With what each rule decided over.

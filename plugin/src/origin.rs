@@ -31,6 +31,16 @@ pub enum Author {
         /// The configuration.
         file: Option<PathBuf>,
     },
+    /// An option of the network has it: `docker network create -o`.
+    Network {
+        /// The network's short id.
+        network: String,
+    },
+    /// An option of the container's endpoint has it: `docker run --network name=…,driver-opt=…`.
+    Endpoint {
+        /// The network's short id.
+        network: String,
+    },
 }
 
 /// A part of an operator's policy that has a name.
@@ -56,6 +66,10 @@ impl Origin {
                 }
                 Author::Labels { container: whose } => {
                     write!(f, "label {key} of {}", printable(whose))?;
+                }
+                Author::Network { network } => write!(f, "option {key} of network {network}")?,
+                Author::Endpoint { network } => {
+                    write!(f, "driver-opt {key} on network {network}")?;
                 }
                 Author::Default { file: None } => write!(f, "[default] {key}")?,
                 Author::Default { file: Some(file) } => {

@@ -1,12 +1,16 @@
 //! What is to be enforced on one interface: the policies of all who use it, added up. Pure.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use plugin_common::presets::Presets;
 
-use crate::labels::{Audit, Direction, LabelPolicy, Lists, Named, Policies, XdpMode, XdpPolicy};
+use crate::labels::{
+    Audit, Direction, LabelPolicy, Lists, Named, Policies, Programs, XdpMode, XdpPolicy,
+};
 use crate::origin::{Author, NamedOrigin, Origin};
 use crate::plan::Hook;
+use crate::programs::ProgramName;
 use crate::rules::{MAX_RULES, RuleList};
 
 /// What one interface is to enforce. Directions are the container's.
@@ -33,8 +37,30 @@ pub struct Rules {
     pub ingress_rules: Vec<Layer>,
     /// What is counted and reported, and not dropped.
     pub audited: Audited,
+    /// Programs of the operator's, which have to let pass what all of the above lets pass.
+    pub programs: BTreeMap<Hook, OwnProgram>,
     /// Which presets were asked for where, for people: what is enforced stands above.
     pub asked: Vec<Asked>,
+}
+
+/// A program of the operator's, at one hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnProgram {
+    /// Which.
+    pub name: ProgramName,
+    /// Where XDP is to run.
+    pub mode: XdpMode,
+    /// For whom it is loaded.
+    pub container: Container,
+}
+
+/// A container, which has programs loaded for itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Container {
+    /// Its full id.
+    pub id: String,
+    /// Whether its interfaces are another container's.
+    pub is_guest: bool,
 }
 
 /// Presets for one direction as one source wrote them.
@@ -85,11 +111,13 @@ impl Rules {
     /// What labels ask for, or the operator's default policy, which is written as they are.
     #[must_use]
     pub fn of(labels: &LabelPolicy, source: Source<'_>) -> Self {
-        let LabelPolicy { xdp, tc, audit, named } = labels;
+        let LabelPolicy { xdp, tc, audit, named, programs } = labels;
         let Named { xdp: named_for_xdp, tc: named } = named;
-        let mut rules = Self::default();
+        let mut rules = Self { programs: own(programs), ..Self::default() };
         if let Some(XdpPolicy { presets, mode }) = *xdp {
             let (enforced, audited) = split(presets, audit.xdp);
+            // The mode is the program's, where there is one: it has XDP's only place.
+            let mode = if programs.xdp.is_some() { XdpMode::Auto } else { mode };
             rules.xdp = Some(XdpPolicy { presets: enforced, mode });
             rules.audited.xdp = audited;
             let origin = source.origin("xdp.policy", named_for_xdp.as_deref(), "policy");
@@ -151,7 +179,39 @@ fn split(presets: Presets, audit: bool) -> (Presets, Presets) {
     (presets.without(audited), audited)
 }
 
+/// The programs that labels name, by hook.
+fn own(programs: &Programs) -> BTreeMap<Hook, OwnProgram> {
+    let Programs { xdp, tc } = programs;
+    let own = |name: &ProgramName, mode| OwnProgram {
+        name: name.clone(),
+        mode,
+        container: Container::default(),
+    };
+    let mut found = BTreeMap::new();
+    if let Some((name, mode)) = xdp {
+        found.insert(Hook::Xdp, own(name, *mode));
+    }
+    if let Some((name, direction)) = tc {
+        let hooks: &[Hook] = match direction {
+            Direction::Egress => &[Hook::Egress],
+            Direction::Ingress => &[Hook::Ingress],
+            Direction::Both => &[Hook::Egress, Hook::Ingress],
+        };
+        found.extend(hooks.iter().map(|hook| (*hook, own(name, XdpMode::Auto))));
+    }
+    found
+}
+
 impl Rules {
+    /// The same, with programs that are loaded for this container.
+    #[must_use]
+    pub fn of_container(mut self, container: &Container) -> Self {
+        for program in self.programs.values_mut() {
+            program.container = container.clone();
+        }
+        self
+    }
+
     /// Whether packets have to be judged by more than presets.
     #[must_use]
     pub fn needs_rules(&self) -> bool {
@@ -214,8 +274,13 @@ impl Rules {
             },
             (one, other) => one.or(other),
         };
+        let programs = match join(self.programs, other.programs) {
+            Ok(programs) => programs,
+            Err(reason) => return Demand::Close(reason),
+        };
         Demand::Enforce(Self {
             xdp,
+            programs,
             egress: add(self.egress, other.egress),
             ingress: add(self.ingress, other.ingress),
             egress_rules: [self.egress_rules, other.egress_rules].concat(),
@@ -236,6 +301,32 @@ fn common_mode(one: XdpMode, other: XdpMode) -> Option<XdpMode> {
         (XdpMode::Auto, mode) | (mode, XdpMode::Auto) => Some(mode),
         (one, other) => (one == other).then_some(one),
     }
+}
+
+/// The programs of both. A hook has one, which is loaded for whose interface it is.
+fn join(
+    mut one: BTreeMap<Hook, OwnProgram>,
+    other: BTreeMap<Hook, OwnProgram>,
+) -> Result<BTreeMap<Hook, OwnProgram>, String> {
+    for (hook, program) in other {
+        let Some(before) = one.remove(&hook) else {
+            one.insert(hook, program);
+            continue;
+        };
+        let mode = common_mode(before.mode, program.mode).filter(|_| before.name == program.name);
+        let Some(mode) = mode else {
+            return Err(format!(
+                "different programs are asked for at one hook ({}): {} and {}: by containers that \
+                 share this interface, or by the operator's default policy and a label",
+                hook.name(),
+                before.name,
+                program.name
+            ));
+        };
+        let host = if before.container.is_guest { program } else { before };
+        one.insert(hook, OwnProgram { mode, ..host });
+    }
+    Ok(one)
 }
 
 /// Both sets of presets, where there are any.
@@ -336,6 +427,40 @@ mod tests {
         assert!(expected.has_rules() && !Rules::default().has_rules());
         let [plain, audited] = [plain, audited].map(|labels| Demand::Enforce(of(&labels)));
         assert_eq!(plain.and(audited), Demand::Enforce(expected));
+    }
+
+    #[test]
+    fn a_hook_has_one_program_which_is_loaded_for_whose_interface_it_is() {
+        let asked = |name: &str, id: &str, is_guest| {
+            let name = ProgramName::parse(name).unwrap();
+            let tc = Some((name, Direction::Both));
+            let programs = Programs { tc, ..Programs::default() };
+            let labels = LabelPolicy { programs, ..LabelPolicy::default() };
+            of(&labels).of_container(&Container { id: id.to_owned(), is_guest })
+        };
+        let (guest, host) = (asked("a.o", "a", true), asked("a.o", "b", false));
+        assert_eq!(
+            host.programs.keys().copied().collect::<Vec<_>>(),
+            [Hook::Egress, Hook::Ingress]
+        );
+        assert_eq!(guest.clone().and(host.clone()), Demand::Enforce(host.clone()));
+        assert_eq!(host.clone().and(guest.clone()), Demand::Enforce(host.clone()));
+        let conflict = host.and(asked("b.o", "c", true));
+        let told = matches!(&conflict, Demand::Close(why) if why.contains("a.o and b.o"));
+        assert!(told, "{conflict:?}");
+    }
+
+    #[test]
+    fn the_mode_is_the_programs_where_there_is_one() {
+        let program = (ProgramName::parse("a.o").unwrap(), XdpMode::Native);
+        let rules = enforced(&LabelPolicy {
+            xdp: Some(XdpPolicy { presets: Presets::DROP_TCP, mode: XdpMode::Native }),
+            programs: Programs { xdp: Some(program), tc: None },
+            ..LabelPolicy::default()
+        });
+        let auto = XdpPolicy { presets: Presets::DROP_TCP, mode: XdpMode::Auto };
+        assert_eq!(rules.xdp, Some(auto));
+        assert_eq!(rules.programs.get(&Hook::Xdp).map(|own| own.mode), Some(XdpMode::Native));
     }
 
     #[test]

@@ -188,6 +188,31 @@ pub struct InterfaceStatus {
     /// stand.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<LayerStatus>,
+    /// Programs of the operator's, which see what those of `hooks` let pass at TC, and what comes at
+    /// XDP.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<OwnStatus>,
+}
+
+/// One program of the operator's at one hook. What it passes and drops, its own maps say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnStatus {
+    /// `xdp`, `tcx` or `clsact`.
+    pub hook: String,
+    /// The container's direction: `egress` is what it sends.
+    pub direction: String,
+    /// The side of the host-side veth that it is attached to: the direction reversed.
+    pub host_side: String,
+    /// For XDP, `generic`, `native` or `offload`.
+    pub mode: Option<String>,
+    /// As the label names it: `FILE` or `FILE#FUNCTION`; none while another takes its place.
+    pub name: Option<String>,
+    /// Its number in the kernel.
+    pub id: u32,
+    /// The program; none of one that another is about to replace.
+    pub program: Option<ProgramIdentity>,
+    /// Where its maps are pinned.
+    pub maps: Option<PathBuf>,
 }
 
 /// The host-side end of a container's interface.

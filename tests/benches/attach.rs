@@ -8,7 +8,7 @@
 //! cannot start a thousand containers on two cores.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     path::Path,
     path::PathBuf,
@@ -37,7 +37,10 @@ use ebpf_netns_plugin::{
 use ebpf_netns_tests::{Machine, VethFarm, command};
 use nix::net::if_::if_nametoindex;
 use plugin_common::abi::InterfacePolicy;
-use tokio::{runtime::Builder, sync::mpsc};
+use tokio::{
+    runtime::Builder,
+    sync::{mpsc, watch},
+};
 
 const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -154,7 +157,8 @@ fn engine(count: usize) -> Result<()> {
     let engine = thread::spawn(move || -> Result<()> {
         let look = Arc::new(Look::default());
         let (config, tc, strict) = (Config::default(), None, None);
-        let parts = Parts { kernel, records, config, tc, strict, look, own };
+        let (bridges, _nobody) = watch::channel(BTreeSet::new());
+        let parts = Parts { kernel, records, config, tc, strict, look, own, bridges };
         Engine::new(parts, receiver)?.run();
         Ok(())
     });

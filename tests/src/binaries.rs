@@ -41,6 +41,13 @@ impl Binary {
 /// The packages of the programs under test, as arguments of `cargo build`.
 pub const PRODUCT: &[&str] = &["-p", "ebpf-netns", "-p", "ebpf-netns-plugin", "--bins"];
 
+/// Where programs that need no library are built for, in cargo's output directory.
+const STANDALONE: &str = if cfg!(target_arch = "aarch64") {
+    "aarch64-unknown-linux-musl"
+} else {
+    "x86_64-unknown-linux-musl"
+};
+
 /// Set to `1` by whoever has built all programs, so that tests do not ask cargo again.
 pub const PREBUILT: &str = "EBPF_NETNS_PREBUILT";
 
@@ -65,11 +72,47 @@ pub fn path(binary: Binary) -> Result<PathBuf> {
     Ok(output_directory()?.join(binary.file_name()))
 }
 
+/// The arguments of `cargo build` for the programs that need no library. Nobody debugs them, and packages
+/// of them are made; as flags and not as a profile, so that what runs while building is shared.
+#[must_use]
+pub fn standalone_arguments() -> Vec<String> {
+    let flags = format!("target.{STANDALONE}.rustflags=[\"-Cdebuginfo=0\",\"-Cstrip=symbols\"]");
+    let target = ["--target", STANDALONE, "--config", &flags];
+    PRODUCT.iter().chain(&target).map(|&word| word.to_owned()).collect()
+}
+
+/// The directory with the programs as they are packed: linked statically, and built if they are not or
+/// no longer up to date.
+///
+/// # Errors
+///
+/// When the build fails.
+pub fn standalone() -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+    BUILT
+        .get_or_init(|| {
+            let arguments = standalone_arguments();
+            let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+            build(&arguments).map_err(|error| format!("{error:#}"))
+        })
+        .as_ref()
+        .map_err(|error| anyhow!("{error}; `rustup target add {STANDALONE}` may be missing"))?;
+    let target = output_directory()?.parent().context("it has a parent")?.join(STANDALONE);
+    Ok(target.join("debug"))
+}
+
 /// A directory for what is expensive to make and for what should outlive a test.
 pub(crate) fn cache() -> Result<PathBuf> {
     let directory = output_directory()?.join("harness");
     fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
     Ok(directory)
+}
+
+/// Cargo's target directory, which holds the output directories of all profiles.
+pub(crate) fn target_directory() -> Result<PathBuf> {
+    let output = output_directory()?;
+    let target = output.parent().context("the output directory has no parent")?;
+    Ok(target.to_path_buf())
 }
 
 /// Cargo's output directory, for example `target/debug`: the parent of the running program's
@@ -88,8 +131,7 @@ fn build(packages: &[&str]) -> Result<()> {
     if std::env::var_os(PREBUILT).is_some_and(|value| value == "1") {
         return Ok(());
     }
-    let output = output_directory()?;
-    let target = output.parent().context("the output directory has no parent")?;
+    let (output, target) = (output_directory()?, target_directory()?);
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .args(["build", "--quiet"])
@@ -98,7 +140,8 @@ fn build(packages: &[&str]) -> Result<()> {
         .arg(target)
         .arg("--manifest-path")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
-    if output.ends_with("release") {
+    // What is packed is tried as it is built for tests.
+    if output.ends_with("release") && !packages.contains(&STANDALONE) {
         cargo.arg("--release");
     }
     command::stdout_of(&mut cargo).map(drop).context("build the programs under test")

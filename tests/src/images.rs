@@ -4,6 +4,7 @@
 //! with its content.
 
 use std::{
+    collections::BTreeSet,
     fs,
     hash::{DefaultHasher, Hasher as _},
     os::unix::fs::symlink,
@@ -19,10 +20,12 @@ use crate::{
 };
 
 /// Raised when the way that an image is put together changes.
-const RECIPE: u64 = 1;
+const RECIPE: u64 = 2;
 
 const BUSYBOX: &str = "/bin/busybox";
 const NGINX: &str = "/usr/sbin/nginx";
+const WGET: &str = "/usr/bin/wget";
+const REDIS: &str = "/usr/bin/redis-server";
 
 const NGINX_CONFIGURATION: &str = "\
 user nobody;
@@ -39,6 +42,9 @@ http {
 }
 ";
 
+/// What the image of the product has.
+const PRODUCT: [Binary; 3] = [Binary::Plugin, Binary::Netns, Binary::Runtime];
+
 /// An image, by its name in the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Image {
@@ -48,6 +54,12 @@ pub enum Image {
     Nginx,
     /// `noshell`: one static program and nothing else, a web server on port 80.
     Noshell,
+    /// `alpine`: as `busybox`, with a `wget` that looks names up: the static one of Debian cannot.
+    Alpine,
+    /// `redis`: the server of Debian on its port, of IPv4 and IPv6.
+    Redis,
+    /// `ebpf-netns`: the commands under test, and no shell.
+    Product,
     /// `probe`: this crate's sender of test traffic and the libraries that it is linked with.
     Probe,
 }
@@ -63,6 +75,9 @@ impl Image {
             Self::Busybox => "busybox",
             Self::Nginx => "nginx",
             Self::Noshell => "noshell",
+            Self::Alpine => "alpine",
+            Self::Redis => "redis",
+            Self::Product => "ebpf-netns",
             Self::Probe => "probe",
         }
     }
@@ -71,9 +86,18 @@ impl Image {
     #[must_use]
     pub fn changes(self) -> &'static [&'static str] {
         match self {
-            Self::Busybox => &[r#"CMD ["sleep", "1000000"]"#],
+            Self::Busybox | Self::Alpine => &[r#"CMD ["sleep", "1000000"]"#],
             Self::Nginx => &[r#"CMD ["nginx", "-g", "daemon off;"]"#, "EXPOSE 80"],
             Self::Noshell => &[r#"CMD ["/httpd", "-f", "-p", "[::]:80", "-h", "/"]"#, "EXPOSE 80"],
+            Self::Redis => &[
+                r#"CMD ["/usr/bin/redis-server", "--protected-mode", "no", "--bind", "*", "-::*"]"#,
+            ],
+            // As the image of a release has it.
+            Self::Product => &[
+                "ENV PATH=/usr/bin",
+                r#"ENTRYPOINT ["/usr/bin/ebpf-netns-plugin"]"#,
+                r#"CMD ["run"]"#,
+            ],
             Self::Probe => &[r#"ENTRYPOINT ["/probe"]"#],
         }
     }
@@ -104,15 +128,24 @@ impl Image {
 
     /// The files of this machine that it consists of.
     fn files(self) -> Result<Vec<PathBuf>> {
-        if self == Self::Probe {
-            let probe = binaries::path(Binary::Probe)?;
-            let libraries = libraries(&probe.to_string_lossy())?;
-            return Ok(std::iter::once(probe).chain(libraries).collect());
+        match self {
+            Self::Probe => return with_libraries(vec![binaries::path(Binary::Probe)?]),
+            Self::Product => {
+                let programs = PRODUCT.map(binaries::path);
+                return with_libraries(programs.into_iter().collect::<Result<_>>()?);
+            }
+            Self::Redis => return with_libraries(vec![REDIS.into()]),
+            Self::Alpine | Self::Busybox | Self::Nginx | Self::Noshell => {}
         }
         let mut files = vec![PathBuf::from(BUSYBOX)];
-        if self == Self::Nginx {
-            files.push(NGINX.into());
-            files.extend(libraries(NGINX)?);
+        let program = match self {
+            Self::Nginx => Some(NGINX),
+            Self::Alpine => Some(WGET),
+            _ => None,
+        };
+        if let Some(program) = program {
+            files.push(program.into());
+            files.extend(libraries(program)?);
         }
         Ok(files)
     }
@@ -132,6 +165,16 @@ impl Image {
                 fs::copy(BUSYBOX, root.join("httpd"))?;
                 fs::write(root.join("index.html"), "hello from noshell\n")?;
             }
+            Self::Alpine => {
+                busybox_root(&root)?;
+                fs::remove_file(root.join("bin/wget")).context("replace busybox's wget")?;
+                copy_files(&root, files.get(1..).unwrap_or_default())?;
+            }
+            Self::Redis => {
+                fs::create_dir_all(root.join("tmp"))?;
+                copy_files(&root, files)?;
+            }
+            Self::Product => product_root(&root, files)?,
             Self::Probe => {
                 let (probe, libraries) = files.split_first().context("the probe is a file")?;
                 fs::copy(probe, root.join("probe"))?;
@@ -175,6 +218,30 @@ fn nginx_root(root: &Path, files: &[PathBuf]) -> Result<()> {
     fs::write(root.join("etc/nginx/nginx.conf"), NGINX_CONFIGURATION)?;
     fs::write(root.join("usr/share/nginx/html/index.html"), "hello from nginx\n")?;
     Ok(())
+}
+
+/// The commands under test in `/usr/bin`, their libraries, and where things are mounted.
+fn product_root(root: &Path, files: &[PathBuf]) -> Result<()> {
+    let (programs, libraries) = files.split_at_checked(PRODUCT.len()).context("the programs")?;
+    for directory in ["etc", "proc", "run", "sys", "tmp", "usr/bin", "var/lib"] {
+        fs::create_dir_all(root.join(directory))?;
+    }
+    symlink("/run", root.join("var/run"))?;
+    for program in programs {
+        let name = program.file_name().context("a program has a name")?;
+        fs::copy(program, root.join("usr/bin").join(name))?;
+    }
+    copy_files(root, libraries)
+}
+
+/// Programs, and after them the libraries that they are linked with.
+fn with_libraries(mut programs: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
+    let mut all = BTreeSet::new();
+    for program in &programs {
+        all.extend(libraries(&program.to_string_lossy())?);
+    }
+    programs.extend(all);
+    Ok(programs)
 }
 
 /// Copies files of this machine to the same paths of a root.

@@ -21,9 +21,11 @@
 pub mod binaries;
 pub mod chaos;
 pub mod command;
+pub mod compose;
 mod configuration;
 mod daemon;
 pub mod dns;
+pub mod documents;
 pub mod engine;
 #[cfg(feature = "confined")]
 pub mod fuzz;
@@ -31,22 +33,31 @@ pub mod images;
 mod isolated;
 mod logs;
 mod machine;
+pub mod newer;
+pub mod outside;
 pub mod privilege;
 mod process;
+mod programs;
 pub mod proxy;
+pub mod reach;
+pub mod screens;
 pub mod stream;
+mod system;
 pub mod terminal;
 pub mod traffic;
 mod veth;
 mod wait;
 
 pub use self::{
+    compose::Compose,
     configuration::Configuration,
     daemon::{Daemon, DaemonOptions},
     engine::{Engine, EngineOptions},
     isolated::isolated,
     machine::{Machine, sweep},
     process::Process,
+    programs::Programs,
+    system::System,
     veth::{Side, VethFarm, VethPair},
     wait::{DEADLINE, Pacer, wait_for, wait_until},
 };

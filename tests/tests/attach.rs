@@ -304,7 +304,7 @@ fn what_is_attached_outlives_the_daemon_and_the_next_one_takes_it_over() -> Resu
 fn what_is_pinned_of_an_interface_that_is_gone_is_removed() -> Result<()> {
     on_stage("what_is_pinned_of_an_interface_that_is_gone_is_removed", |stage| {
         stage.attach(Hook::Xdp, Attachment::XdpGeneric)??;
-        let links = Path::new(DEFAULT_DIRECTORY).join("v3/links");
+        let links = Path::new(DEFAULT_DIRECTORY).join("v4/links");
         ensure!(links.read_dir()?.count() == 1, "the link is pinned");
         stage.restart()?;
         ip("link del host0")?;
@@ -320,7 +320,7 @@ fn links_of_an_older_layout_hold_until_they_are_replaced() -> Result<()> {
         stage.attach(Hook::Xdp, Attachment::XdpGeneric)??;
         let shown = stage.shown()?;
         let root = Path::new(DEFAULT_DIRECTORY);
-        fs::rename(root.join("v3"), root.join("v1"))?;
+        fs::rename(root.join("v4"), root.join("v1"))?;
         stage.restart()?;
         let link = stage.link()?;
         let found = stage.kernel.inherit(&[&link])?;
@@ -341,11 +341,11 @@ fn a_newer_layout_is_left_alone() -> Result<()> {
         let shown = stage.shown()?;
         let root = Path::new(DEFAULT_DIRECTORY);
         stage.stop()?;
-        fs::rename(root.join("v3"), root.join("v9"))?;
+        fs::rename(root.join("v4"), root.join("v9"))?;
         let error = Pins::open(root).err().context("refused")?;
         ensure!(error.to_string().contains("newer version"), "{error}");
         ensure!(stage.shown()? == shown, "it stays enforced");
-        fs::rename(root.join("v9"), root.join("v3"))?;
+        fs::rename(root.join("v9"), root.join("v4"))?;
         Ok(())
     })
 }
@@ -392,7 +392,7 @@ fn f32_what_others_take_off_is_noticed() -> Result<()> {
         let audit = |stage: &mut Stage| stage.kernel.audit(stage.veth, &standing);
         ensure!(audit(stage)? == Damage::default(), "all is well");
         let pin = Path::new(DEFAULT_DIRECTORY)
-            .join("v3/links")
+            .join("v4/links")
             .join(format!("{}-xdp-generic", stage.veth));
         fs::remove_file(&pin)?;
         ensure!(audit(stage)? == Damage { repinned: 1, ..Damage::default() }, "the pin is back");
@@ -404,15 +404,15 @@ fn f32_what_others_take_off_is_noticed() -> Result<()> {
         let gone = audit(stage)?.gone;
         ensure!(gone.contains(&filter), "the filter went with the qdisc: {gone:?}");
         let key = stage.veth.get().to_ne_bytes().map(|byte| byte.to_string());
-        let map = Path::new(DEFAULT_DIRECTORY).join("v3/maps/POLICY");
+        let map = Path::new(DEFAULT_DIRECTORY).join("v4/maps/POLICY");
         let mut delete = Command::new("bpftool");
         command::stdout_of(
             delete.args(["map", "delete", "pinned"]).arg(&map).arg("key").args(key),
         )?;
         ensure!(audit(stage)?.policy, "the entry is gone");
         ensure!(stage.kernel.audit_pins()? == 0, "no map or program is missing");
-        fs::remove_dir_all(Path::new(DEFAULT_DIRECTORY).join("v3"))?;
-        ensure!(stage.kernel.audit_pins()? == 14 && map.exists(), "eleven maps, three programs");
+        fs::remove_dir_all(Path::new(DEFAULT_DIRECTORY).join("v4"))?;
+        ensure!(stage.kernel.audit_pins()? == 15 && map.exists(), "twelve maps, three programs");
         Ok(())
     })
 }
@@ -427,13 +427,13 @@ fn a_link_that_cannot_be_pinned_again_stays_attached() -> Result<()> {
             ways: [link].into(),
             ..Standing::default()
         };
-        let links = Path::new(DEFAULT_DIRECTORY).join("v3/links");
+        let links = Path::new(DEFAULT_DIRECTORY).join("v4/links");
         fs::remove_dir_all(&links)?;
         symlink("/run", &links)?;
         for _ in 0..2 {
             let refusal = stage.kernel.audit(stage.veth, &standing).err().context("refused")?;
             let text = refusal.to_string();
-            ensure!(text.contains("v3/links is not a directory: remove it"), "{text}");
+            ensure!(text.contains("v4/links is not a directory: remove it"), "{text}");
             ensure!(stage.link()?.xdp.is_some(), "it was detached");
         }
         fs::remove_file(&links)?;

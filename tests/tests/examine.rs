@@ -86,6 +86,7 @@ impl Stage {
                     (Hook::Egress, Attachment::Tcx),
                     (Hook::Ingress, Attachment::Tcx),
                 ],
+                own: Vec::new(),
                 asked: rules.asked,
                 rules: standing,
             }],

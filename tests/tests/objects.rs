@@ -20,13 +20,17 @@ use ebpf_netns_tests::{
 };
 use plugin_common::{
     abi::{EGRESS_PROGRAM, INGRESS_PROGRAM, XDP_PROGRAM},
+    exec::{EXECVE_PROGRAM, EXECVEAT_PROGRAM},
     presets::Presets,
 };
 
 /// The port of the servers behind each veth pair.
 const PORT: u16 = 7007;
 
-/// A committed object.
+/// The object that follows what is executed.
+const EXECS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugin/bytecode/execs.o");
+
+/// A committed object for packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Object {
     content: Content,
@@ -95,7 +99,8 @@ impl Object {
 
 #[test]
 fn every_committed_object_is_known_here() -> Result<()> {
-    let known: BTreeSet<PathBuf> = Object::all().map(Object::path).collect();
+    let known = Object::all().map(Object::path).chain([PathBuf::from(EXECS)]);
+    let known: BTreeSet<PathBuf> = known.collect();
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugin/bytecode");
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
@@ -139,6 +144,28 @@ fn every_object_loads_with_the_capabilities_that_it_says_and_with_no_fewer() -> 
             ensure!(said.contains("ermission denied") || said.contains("not permitted"), "{said}");
         }
     }
+    Ok(())
+}
+
+#[test]
+fn what_follows_what_is_executed_loads_with_two_capabilities() -> Result<()> {
+    if !privilege::have_root()? {
+        return Ok(());
+    }
+    let machine = Machine::start()?;
+    let pins = "/sys/fs/bpf/execs";
+    let load = |mut bpftool: Command| {
+        command::stdout_of(bpftool.args(["prog", "loadall", EXECS, pins]))?;
+        let listed = machine.run("ls", [pins])?;
+        machine.run("rm", ["-r", pins])?;
+        Ok::<_, anyhow::Error>(listed)
+    };
+    let listed = load(limited(&machine, &["bpf", "perfmon"]))?;
+    assert_eq!(listed.lines().collect::<Vec<_>>(), [EXECVE_PROGRAM, EXECVEAT_PROGRAM]);
+    let without = load(limited(&machine, &["bpf"]));
+    let error = without.err().context("without CAP_PERFMON it is refused")?;
+    let said = format!("{error:#}");
+    ensure!(said.contains("ermission denied") || said.contains("not permitted"), "{said}");
     Ok(())
 }
 

@@ -32,6 +32,12 @@ pub(crate) enum Bench {
     },
     /// Strict mode's gate: letting ports through, closing them, and what it costs a frame.
     Gate,
+    /// TCP between two containers on a network of the driver, against Docker's own bridge.
+    Network {
+        /// How many rounds.
+        #[arg(long, default_value_t = 30)]
+        rounds: u32,
+    },
     /// Starting a container: with runc and with our runtime, without and with the daemon.
     Run {
         /// How many containers of each kind.
@@ -77,6 +83,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         Bench::Attach { veths } => ("attach", veths.iter().map(u32::to_string).collect()),
         Bench::Run { rounds } => ("run_latency", vec![rounds.to_string()]),
         Bench::Gate => ("gate", Vec::new()),
+        Bench::Network { rounds } => ("network", vec![rounds.to_string()]),
         Bench::Datapath { sections, quick, least, write } => {
             let mut arguments: Vec<_> = sections.iter().map(|it| it.name().to_owned()).collect();
             arguments.extend(quick.then(|| "--quick".to_owned()));

@@ -7,9 +7,16 @@ mod bench;
 mod chaos;
 mod demo;
 mod dev;
+mod dist;
+#[cfg(test)]
+mod documents;
 mod ebpf;
 mod fuzz;
 mod kernels;
+mod newer;
+mod reach;
+mod remap;
+mod screens;
 mod setup;
 mod soak;
 mod test;
@@ -40,9 +47,13 @@ enum Command {
     /// Show the main job on a real Docker engine, step by step, and check every step.
     Demo(demo::Options),
     DevContainer(dev::Args),
+    Dist(dist::Args),
     Ebpf(ebpf::Args),
     Fuzz(fuzz::Args),
     Kernels(kernels::Args),
+    Plugin(dist::plugin::Args),
+    Reach(reach::Args),
+    Screens(screens::Args),
     Soak(soak::Args),
     /// Check the rules of this repository that a program can check.
     Tidy,
@@ -57,9 +68,13 @@ fn main() -> ExitCode {
         Command::Setup => setup::run(),
         Command::Demo(options) => demo::run(&options),
         Command::DevContainer(args) => dev::run(&args, &root()),
+        Command::Dist(args) => dist::run(&args, &root()),
         Command::Ebpf(args) => ebpf::run(&args, &root()),
         Command::Fuzz(args) => fuzz::run(&args, &root()),
         Command::Kernels(args) => kernels::run(&args, &root()),
+        Command::Plugin(args) => dist::plugin::run(&args, &root()),
+        Command::Reach(args) => reach::run(&args),
+        Command::Screens(args) => screens::run(&args),
         Command::Soak(args) => soak::run(&args),
         Command::Tidy => tidy::run(&root()),
         Command::Test(options) => test::run(&options),

@@ -12,35 +12,42 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::ui;
+use crate::{newer, ui};
 
-/// A program and the Debian package that has it.
+/// A program, or the path of a file, and the Debian package that has it.
 pub(crate) struct Need {
     pub(crate) program: &'static str,
     pub(crate) package: &'static str,
 }
 
-const NEEDS: [Need; 20] = [
+pub(crate) const NEEDS: &[Need] = &[
     Need { program: "bash", package: "bash" },
     Need { program: "bpftool", package: "bpftool" },
     Need { program: "busybox", package: "busybox-static" },
+    Need { program: "clang", package: "clang" },
     Need { program: "curl", package: "curl" },
+    Need { program: "deb-systemd-helper", package: "init-system-helpers" },
     Need { program: "docker", package: "docker.io" },
     Need { program: "dockerd", package: "docker.io" },
+    Need { program: "dpkg-deb", package: "dpkg" },
     Need { program: "find", package: "findutils" },
     Need { program: "findmnt", package: "util-linux" },
     Need { program: "flock", package: "util-linux" },
     Need { program: "ip", package: "iproute2" },
     Need { program: "iptables", package: "iptables" },
+    Need { program: "jq", package: "jq" },
     Need { program: "ldd", package: "libc-bin" },
     Need { program: "nft", package: "nftables" },
     Need { program: "nginx", package: "nginx-light" },
     Need { program: "nsenter", package: "util-linux" },
     Need { program: "promtool", package: "prometheus" },
+    Need { program: "redis-server", package: "redis-server" },
     Need { program: "strace", package: "strace" },
     Need { program: "systemd-analyze", package: "systemd" },
     Need { program: "tar", package: "tar" },
     Need { program: "tcpdump", package: "tcpdump" },
+    Need { program: "wget", package: "wget" },
+    Need { program: "/usr/include/bpf/bpf_helpers.h", package: "libbpf-dev" },
 ];
 
 /// The cgroup controllers that Docker uses.
@@ -52,11 +59,11 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Installs what is missing.
 pub(crate) fn run() -> Result<()> {
-    provide(&NEEDS)?;
+    provide(NEEDS)?;
     if is_root() && !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
         mount_cgroups()?;
     }
-    Ok(())
+    newer::provide()
 }
 
 /// Installs those of these programs that are missing.
@@ -86,6 +93,9 @@ fn missing_packages(needs: &[Need]) -> Vec<&'static str> {
 }
 
 fn is_here(need: &Need) -> bool {
+    if need.program.starts_with('/') {
+        return Path::new(need.program).exists();
+    }
     match find(need.program) {
         // The other busybox package needs shared libraries, which the images do not have.
         Some(program) if need.program == "busybox" => is_static(&program),
@@ -123,10 +133,12 @@ fn install(packages: &[&str]) -> Result<()> {
         let install = ["install", "--yes", "--no-install-recommends", "docker-cli"];
         ui::run(&mut apt_get(&install))?;
     }
-    // Nobody asked for a web server or a monitoring system at the next boot.
-    for (package, service) in
-        [("nginx-light", "nginx.service"), ("prometheus", "prometheus.service")]
-    {
+    // Nobody asked for a server at the next boot.
+    for (package, service) in [
+        ("nginx-light", "nginx.service"),
+        ("prometheus", "prometheus.service"),
+        ("redis-server", "redis-server.service"),
+    ] {
         if packages.contains(&package) && find("systemctl").is_some() {
             ui::run(Command::new("systemctl").args(["--quiet", "disable", service]))?;
         }

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use ebpf_netns_tests::{binaries, privilege};
 
-use crate::{setup, ui};
+use crate::{dist, setup, ui};
 
 /// Tests start Docker engines, which are busy themselves.
 const THREADS: &str = "2";
@@ -33,6 +33,8 @@ enum Action {
     Setup,
     /// `cargo` with these arguments and environment.
     Cargo(Vec<String>, Vec<(&'static str, &'static str)>),
+    /// The programs of this machine as they are packed.
+    Standalone,
     /// `cargo xtask` with these arguments.
     Own(&'static [&'static str]),
 }
@@ -76,6 +78,11 @@ fn stages(filter: Option<&str>, root: bool) -> Vec<Stage> {
     // One build for the programs and the tests, so that dependencies are compiled once for both.
     let build = "build --workspace --exclude plugin-ebpf --bins --tests";
     stages.push(cargo("build the programs and the tests", &words(build)));
+    // As they are packed: tests of packages install and run them.
+    stages.push(Stage {
+        name: "build the programs that need no library",
+        action: Action::Standalone,
+    });
     stages.push(test_stage(filter, root));
     if filter.is_none() && root {
         // As the tests are built, and just to see that it works.
@@ -140,6 +147,11 @@ fn perform(stage: &Stage) -> Outcome {
 fn act(action: &Action) -> Result<()> {
     match action {
         Action::Setup => setup::run(),
+        Action::Standalone => {
+            dist::setup::provide(&[std::env::consts::ARCH])?;
+            let arguments = binaries::standalone_arguments();
+            ui::run(Command::new("cargo").arg("build").args(arguments).current_dir(crate::root()))
+        }
         Action::Cargo(arguments, environment) => {
             let mut cargo = Command::new("cargo");
             cargo.args(arguments).envs(environment.iter().copied());
@@ -163,7 +175,12 @@ mod tests {
         let names: Vec<_> = stages(Some("veth"), true).iter().map(|stage| stage.name).collect();
         assert_eq!(
             names,
-            ["programs that the tests need", "build the programs and the tests", "tests"]
+            [
+                "programs that the tests need",
+                "build the programs and the tests",
+                "build the programs that need no library",
+                "tests"
+            ]
         );
     }
 

@@ -2,11 +2,11 @@
 
 use std::ffi::OsString;
 
-use clap::{Args, Parser, Subcommand};
-use ebpf_netns::{
+use crate::{
     Pid,
     links::{LinkName, Target},
 };
+use clap::{Args, Parser, Subcommand};
 
 use super::output::Format;
 

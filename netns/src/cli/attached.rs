@@ -3,7 +3,7 @@
 //! XDP and `clsact` are told by rtnetlink. TCX is not, and asking for it is a matter of eBPF, so
 //! that is left to the other binary.
 
-use ebpf_netns::{
+use crate::{
     Ifindex, Link, Rtnl, RtnlError, XdpMode,
     rtnl::{BpfFilter, Direction},
 };

@@ -1,7 +1,7 @@
 //! Docker, asked from a command that otherwise knows no async.
 
+use crate::docker::{self, Container, DockerError, Known};
 use anyhow::{Context as _, Result};
-use ebpf_netns::docker::{self, Container, DockerError, Known};
 
 /// The container that the user means.
 pub(crate) fn resolve(reference: &str) -> Result<Container> {

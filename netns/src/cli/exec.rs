@@ -8,8 +8,8 @@ use std::{
     process::Command,
 };
 
+use crate::{Namespace, exit, text::printable_up_to};
 use anyhow::{Context as _, Result};
-use ebpf_netns::{Namespace, exit, text::printable_up_to};
 use nix::{errno::Errno, sched::CloneFlags};
 
 use super::{args::ExecArgs, failure::Failure, subject::Subject};

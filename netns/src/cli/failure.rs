@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use ebpf_netns::{
+use crate::{
     ErrorClass, NamespaceError, ProcessError, RtnlError, docker::DockerError, exit,
     links::LinkError, veth::VethError,
 };

@@ -1,12 +1,12 @@
 //! `ebpf-netns link`.
 
-use anyhow::{Context as _, Result};
-use ebpf_netns::{
+use crate::{
     docker::Container,
     exit,
     links::{LinkName, LinkedContainer, Made, Request, Store, Target},
     text::printable,
 };
+use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use super::{

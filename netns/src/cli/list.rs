@@ -1,11 +1,11 @@
 //! `ebpf-netns list`.
 
-use anyhow::Result;
-use ebpf_netns::{
+use crate::{
     docker::Known,
     links::{LinkedContainer, Listed, State, Store, Target},
     text::printable_up_to,
 };
+use anyhow::Result;
 use serde::Serialize;
 
 use super::{

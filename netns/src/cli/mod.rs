@@ -16,7 +16,7 @@ mod unlink;
 use std::{ffi::OsString, process::ExitCode};
 
 use anyhow::Result;
-use clap::{Parser as _, error::ErrorKind};
+use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 
 use self::{
     args::{Cli, Verb},
@@ -24,7 +24,8 @@ use self::{
 };
 
 /// Runs the command with these arguments, of which the first is the program.
-pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
+#[must_use]
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let format = Format::guess(&arguments);
     match Cli::try_parse_from(arguments) {
         Ok(cli) => match run(cli.verb) {
@@ -33,6 +34,12 @@ pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
         },
         Err(error) => usage(&error, format),
     }
+}
+
+/// What can be typed: manuals and completions are made of it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 fn run(verb: Verb) -> Result<()> {

@@ -9,8 +9,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use crate::{exit, text::printable_up_to};
 use anyhow::Result;
-use ebpf_netns::{exit, text::printable_up_to};
 
 use super::failure::Failure;
 

@@ -5,13 +5,13 @@
 
 use std::fs;
 
-use anyhow::{Context as _, Result};
-use ebpf_netns::{
+use crate::{
     ErrorClass, Namespace, NamespaceError, Pid, Process, ProcessError,
     docker::{Container, ContainerNetwork, ContainerState, NetworkMode},
     exit,
     text::printable,
 };
+use anyhow::{Context as _, Result};
 
 use super::{args::SubjectArgs, docker, failure::Failure};
 

@@ -1,11 +1,11 @@
 //! `ebpf-netns unlink`.
 
-use anyhow::{Context as _, Result};
-use ebpf_netns::{
+use crate::{
     exit,
     links::{LinkName, Listed, Record, Store, Swept, Unlinked},
     text::{printable, printable_up_to},
 };
+use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use super::{

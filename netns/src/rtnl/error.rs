@@ -39,6 +39,22 @@ pub enum Operation {
     Chains(Ifindex),
     /// Add a chain of filters to one of our own links.
     AddChain(Ifindex),
+    /// Get one of our own links by its name.
+    LinkNamed,
+    /// Make a link.
+    AddLink,
+    /// Remove one of our own links.
+    RemoveLink(Ifindex),
+    /// Make one of our own links a port of a bridge.
+    Plug(Ifindex),
+    /// Bring one of our own links up.
+    BringUp(Ifindex),
+    /// Set `route_localnet` of one of our own links.
+    RouteLocalnet(Ifindex),
+    /// Let a port of a bridge have back what it sends.
+    SetHairpin(Ifindex),
+    /// Give one of our own links an address.
+    AddAddress(Ifindex),
 }
 
 impl fmt::Display for Operation {
@@ -57,6 +73,14 @@ impl fmt::Display for Operation {
             Self::Chains(index) => write!(f, "list chains of filters of link {index}"),
             Self::AddChain(index) => write!(f, "add a chain of filters to link {index}"),
             Self::RemoveClsact(index) => write!(f, "remove the clsact qdisc of link {index}"),
+            Self::LinkNamed => f.write_str("get a link by its name"),
+            Self::AddLink => f.write_str("make a link"),
+            Self::RemoveLink(index) => write!(f, "remove link {index}"),
+            Self::Plug(index) => write!(f, "plug link {index} into a bridge"),
+            Self::BringUp(index) => write!(f, "bring link {index} up"),
+            Self::RouteLocalnet(index) => write!(f, "set route_localnet of link {index}"),
+            Self::SetHairpin(index) => write!(f, "set the hairpin mode of link {index}"),
+            Self::AddAddress(index) => write!(f, "give link {index} an address"),
             Self::Addresses => f.write_str("list addresses"),
             Self::AddressesIn(nsid) => write!(f, "list addresses of namespace id {nsid}"),
         }

@@ -11,6 +11,7 @@
 
 mod clsact;
 mod error;
+mod making;
 mod socket;
 mod wire;
 
@@ -29,6 +30,7 @@ use netlink_packet_route::{
 use rustix::io::Errno;
 
 pub use error::{Operation, RtnlError};
+pub use making::{NewBridge, NewVeth};
 use socket::Socket;
 pub(crate) use wire::{Datagram, LinkMessageKind, ParsedLink, parse_filter_link, parse_link};
 

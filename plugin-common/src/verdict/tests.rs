@@ -68,7 +68,7 @@ fn drop_all_and_no_usable_policy_drop_everything() {
         (Presets::CLOSED | Presets::DROP_ALL, Reason::Closed),
         (Presets::UNASSIGNED, Reason::NoPolicy),
         (Presets::UNASSIGNED | Presets::CLOSED | Presets::DROP_ALL, Reason::NoPolicy),
-        (Presets::from_bits(1 << 7), Reason::Closed),
+        (Presets::from_bits(1 << 10), Reason::Closed),
         (Presets::from_bits(1 << 31) | Presets::LOG, Reason::Closed),
         (everything, Reason::NoPolicy),
         (everything.without(Presets::UNASSIGNED), Reason::Closed),

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
+use super::programs::check_programs;
 use super::verbs::{Failure, print};
 use super::{Format, table};
 use crate::compose::{self, Source};
@@ -46,6 +47,10 @@ pub(super) struct Check {
     /// /etc/ebpf-netns/config.toml if that is there.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Where the programs are that labels name: has them looked up there too, and loaded if this is
+    /// root. Without it, only what labels say is checked.
+    #[arg(long, value_name = "DIR", requires = "labels")]
+    programs: Option<PathBuf>,
     /// How to show it.
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: Format,
@@ -53,7 +58,7 @@ pub(super) struct Check {
 
 /// Checks what was given.
 pub(super) fn run(args: &Check) -> Result<(), Failure> {
-    let Check { file, labels, compose, config, format } = args;
+    let Check { file, labels, compose, config, programs, format } = args;
     let place = config.clone().map_or_else(Place::default, Place::named);
     let load = || config::load(&place);
     if let Some(path) = file {
@@ -67,7 +72,7 @@ pub(super) fn run(args: &Check) -> Result<(), Failure> {
     if labels.is_empty() {
         return show_config(&config, *format);
     }
-    check_labels(labels, &config.policies, *format)
+    check_labels(labels, (&config.policies, programs.as_deref()), *format)
 }
 
 /// What a file is.
@@ -192,7 +197,11 @@ fn check_compose(sources: &[Source], policies: &Policies, format: Format) -> Res
     print(format, &checked, || table::services(&checked))
 }
 
-fn check_labels(given: &[OsString], policies: &Policies, format: Format) -> Result<(), Failure> {
+fn check_labels(
+    given: &[OsString],
+    (policies, programs): (&Policies, Option<&Path>),
+    format: Format,
+) -> Result<(), Failure> {
     let mut labels = BTreeMap::new();
     for label in given {
         let label = label.to_string_lossy();
@@ -202,6 +211,9 @@ fn check_labels(given: &[OsString], policies: &Policies, format: Format) -> Resu
     let policy = labels::parse_with(&labels, policies).map_err(Failure::Labels)?;
     if let Some(Err(said)) = policy.as_ref().map(labels::check_size) {
         return Err(Failure::Findings(Findings::from(Finding::of_label("tc.policy", said))));
+    }
+    if let Some((policy, directory)) = policy.as_ref().zip(programs) {
+        check_programs(&policy.programs, directory)?;
     }
     let mut hints = Vec::new();
     for (key, direction) in [("tc.egress", Direction::Egress), ("tc.ingress", Direction::Ingress)] {

@@ -3,16 +3,19 @@
 mod check;
 mod doctor;
 mod explain;
+mod programs;
 mod runtime;
 mod table;
 mod top;
+mod trace;
 mod verbs;
 mod watch;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+use crate::cnm;
 use crate::config::Place;
 use crate::control::DEFAULT_SOCKET;
 use crate::log::LogFormat;
@@ -25,8 +28,10 @@ use crate::{kernel, records};
 
 use self::check::Check;
 use self::doctor::DoctorArgs;
+use self::programs::ProgramsArgs;
 use self::runtime::RuntimeVerb;
 use self::top::TopArgs;
+use self::trace::TraceArgs;
 pub use self::verbs::main;
 
 /// Where dockerd has its `--exec-root` unless told otherwise.
@@ -58,6 +63,12 @@ struct Cli {
     verb: Verb,
 }
 
+/// What can be typed: manuals and completions are made of it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run the daemon in the foreground, until Ctrl-C or SIGTERM.
@@ -86,6 +97,15 @@ enum Verb {
     /// network namespace that the daemon is in.
     #[command(after_help = PACKETS)]
     Explain(ExplainArgs),
+    /// Follow what becomes of packets, or what containers execute, a line each, as it happens.
+    ///
+    /// Of each packet, the container, its interface, the direction, where it was judged, whether it
+    /// passed and why not, the rule that decided, addresses and ports. A packet that meets two
+    /// programs is shown by both. The kernel reports no more than some hundred packets a second and reason,
+    /// and how many it did not is told; while nobody follows it reports none. No verdict is changed by
+    /// it. Ctrl-C ends it.
+    #[command(after_help = trace::FILTERS)]
+    Trace(TraceArgs),
     /// Print the daemon's metrics, in Prometheus' text format.
     Metrics(MetricsArgs),
     /// Have the daemon load its configuration again, as SIGHUP does, and say what came of it.
@@ -105,6 +125,12 @@ enum Verb {
     /// what it could not look at.
     #[command(after_help = doctor::EXIT_CODES)]
     Doctor(DoctorArgs),
+    /// Show the operator's programs that labels can name: their functions, and whether this kernel
+    /// loads them.
+    ///
+    /// Attaches nothing. Without root it does not ask the kernel. Exits with 65 where the directory is
+    /// not used, since others than root can change what is in it.
+    Programs(ProgramsArgs),
     /// Show the XDP and TCX programs of interfaces, by whomever they were attached.
     Attached(AttachedArgs),
     /// Have Docker ask the daemon before it starts a container: see `runtime install --help`.
@@ -129,6 +155,11 @@ struct Run {
     places: Places,
     #[command(flatten)]
     config: ConfigArg,
+    /// The directory of the programs that xdp.program and tc.program name, whatever the configuration
+    /// says: nobody but root may write to it, or to what leads there. Without either, it is
+    /// /etc/ebpf-netns/programs.
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
     /// How to attach at TC, whatever the configuration says: TCX where the kernel has it (6.6) and
     /// else clsact, or one of them alone.
     #[arg(long, value_enum)]
@@ -140,6 +171,13 @@ struct Run {
     /// A bridge that strict mode governs, in place of all of Docker's; may be given several times.
     #[arg(long = "strict-bridge", value_name = "NAME", requires = "strict")]
     strict_bridges: Vec<String>,
+    /// Be Docker's network driver `ebpf-netns`: `docker network create -d ebpf-netns`.
+    #[arg(long)]
+    driver: bool,
+    /// Where Docker asks the network driver. The file has to be called ebpf-netns.sock: Docker takes
+    /// the driver's name from it.
+    #[arg(long, value_name = "PATH", default_value = cnm::DEFAULT_SOCKET, value_parser = cnm::socket)]
+    driver_socket: PathBuf,
     /// Serve metrics at this loopback address, whatever the configuration says: 127.0.0.1:9464.
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<Loopback>,
@@ -156,7 +194,7 @@ struct Run {
 }
 
 /// The configuration of a daemon.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct ConfigArg {
     /// The configuration. Its directory `policies` has the named policies. Without this, it is
     /// /etc/ebpf-netns/config.toml if that is there.

@@ -14,25 +14,30 @@ use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
 
 use super::explain;
+use super::programs as programs_verb;
 use super::runtime::{self, RuntimeVerb};
 use super::top;
+use super::trace;
 use super::watch::{self, Turn, every};
 use super::{
     AttachedArgs, Cli, Format, MetricsArgs, Places, ReloadArgs, Run, StatusArgs, Verb, check,
     doctor, table,
 };
-use crate::config::{self, ConfigErrors};
-use crate::control::{self, ClientError};
+use crate::cnm::{self, CnmError};
+use crate::config::{self, Config, ConfigErrors};
+use crate::control::{self, ClientError, StreamError};
 use crate::daemon::{self, DaemonError, Options};
 use crate::error::{chain, of_system};
+use crate::execs::FollowError;
 use crate::explain::{CaptureError, Refused, TextError};
 use crate::finding::Findings;
 use crate::gate::Gate;
 use crate::kernel::examine::ExamineError;
-use crate::kernel::{self, CleanError, LoadError, Pins, PinsError, Programs, attached};
+use crate::kernel::{self, CleanError, ExecsError, LoadError, Pins, PinsError, Programs, attached};
 use crate::labels::LabelErrors;
 use crate::log::Log;
 use crate::metrics;
+use crate::programs;
 use crate::records;
 use crate::register::RegisterError;
 use crate::reload::Outcome;
@@ -50,9 +55,11 @@ pub fn main() -> ExitCode {
         Verb::Status(args) => (status(&args), args.format),
         Verb::Top(args) => (top::run(&args), args.format),
         Verb::Explain(args) => (explain::run(&args), args.format),
+        Verb::Trace(args) => (trace::run(&args), Format::Table),
         Verb::Metrics(args) => (show_metrics(&args), Format::Table),
         Verb::Reload(args) => (reload(&args), args.format),
         Verb::Check(args) => (check::run(&args), args.format),
+        Verb::Programs(args) => (programs_verb::run(&args), args.format),
         Verb::Doctor(args) => (doctor::run(&args), args.format),
         Verb::Attached(args) => (show_attached(&args), args.format),
         Verb::Runtime(verb) => {
@@ -92,6 +99,8 @@ fn run(args: Run) -> Result<(), Failure> {
     let docker = endpoint(docker_host)?;
     let place = args.config.place();
     let config = config::load(&place)?;
+    let own_programs = programs_directory(args.programs, &config);
+    let driver = (args.driver || config.driver).then_some(args.driver_socket);
     let mut settings = Settings::new(
         &docker,
         &Paths {
@@ -100,6 +109,8 @@ fn run(args: Run) -> Result<(), Failure> {
             control_socket: &control_socket,
             docker_exec_root: &docker_exec_root,
             config: place.directory(),
+            programs: &own_programs,
+            driver: driver.as_deref(),
         },
     );
     settings.unlisted = args.seccomp;
@@ -116,6 +127,8 @@ fn run(args: Run) -> Result<(), Failure> {
     kernel::probe();
     // With all that it has now, of which the next lines leave less.
     let programs = Programs::load(&pins).map_err(DaemonError::from)?;
+    // The files of networks are out of reach then for who drives none.
+    let endpoints = cnm::found();
     // No port can be bound once the sandbox is entered.
     let metrics = args.metrics.or(config.metrics).and_then(metrics::listen);
     // This takes CAP_SYS_NICE.
@@ -128,6 +141,7 @@ fn run(args: Run) -> Result<(), Failure> {
         docker,
         control_socket,
         programs,
+        own_programs,
         pins,
         state,
         place,
@@ -135,10 +149,19 @@ fn run(args: Run) -> Result<(), Failure> {
         tc,
         strict,
         metrics,
+        driver,
+        endpoints,
         tally,
     };
     let runtime = usual_threads().on_thread_start(sandbox::come_in_turn).build()?;
     Ok(runtime.block_on(daemon::run(options, sandbox))?)
+}
+
+/// Where the operator's programs are. The command line counts more than the file.
+pub(super) fn programs_directory(named: Option<PathBuf>, config: &Config) -> PathBuf {
+    named
+        .or_else(|| config.programs.clone())
+        .unwrap_or_else(|| PathBuf::from(programs::DEFAULT_DIRECTORY))
 }
 
 /// The engine that the command line names, else the environment.
@@ -158,6 +181,7 @@ fn clean(args: &Places) -> Result<(), Failure> {
     if Gate::open().and_then(|gate| gate.remove()).is_ok_and(|removed| removed) {
         removed.push("strict mode's gate".to_owned());
     }
+    removed.extend(cnm::clean()?);
     records::clean(state).map_err(|source| Failure::State { path: state.clone(), source })?;
     removed.push(format!("{} and {}", pins.display(), state.display()));
     let mut out = io::stdout().lock();
@@ -266,8 +290,16 @@ pub(super) enum Failure {
         #[source]
         source: io::Error,
     },
+    #[error("{0}")]
+    Programs(String),
     #[error("the packet is not understood: {0:#}")]
     Packet(TextError),
+    #[error("--filter: {0:#}")]
+    Filter(TextError),
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    #[error(transparent)]
+    Follow(#[from] FollowError),
     #[error("--packet")]
     Capture(#[from] CaptureError),
     #[error("{0}")]
@@ -290,6 +322,8 @@ pub(super) enum Failure {
     Pins(#[from] PinsError),
     #[error("clean")]
     Clean(#[from] CleanError),
+    #[error("clean networks")]
+    Networks(#[from] CnmError),
     #[error("remove {}", path.display())]
     State {
         path: PathBuf,
@@ -314,13 +348,17 @@ impl Failure {
 
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Daemon(DaemonError::Load(LoadError::NotPermitted)) => exit::NOT_PERMITTED,
+            Self::Daemon(DaemonError::Load(LoadError::NotPermitted))
+            | Self::Follow(FollowError::Execs(ExecsError::NotPermitted)) => exit::NOT_PERMITTED,
             // The verifier's refusal is an EACCES too.
             Self::Daemon(DaemonError::Load(_)) => exit::FAILED,
-            Self::Docker(error) | Self::Register(RegisterError::Docker(error)) => error.exit_code(),
+            Self::Docker(error)
+            | Self::Register(RegisterError::Docker(error))
+            | Self::Follow(FollowError::Docker(error)) => error.exit_code(),
             Self::Labels(_)
             | Self::Findings(_)
             | Self::Config(_)
+            | Self::Programs(_)
             | Self::Refused(_)
             | Self::Register(RegisterError::Document { .. }) => exit::BAD_DATA,
             Self::Daemon(error) if is_permission(error) => exit::NOT_PERMITTED,
@@ -328,6 +366,7 @@ impl Failure {
             Self::Sandbox(error) if is_permission(error) => exit::NOT_PERMITTED,
             Self::Pins(error) if is_permission(error) => exit::NOT_PERMITTED,
             Self::Clean(error) if is_permission(error) => exit::NOT_PERMITTED,
+            Self::Networks(error) if is_permission(error) => exit::NOT_PERMITTED,
             Self::State { source, .. } | Self::Unreadable { source, .. }
                 if is_permission(source) =>
             {
@@ -335,22 +374,29 @@ impl Failure {
             }
             Self::Register(error) if is_permission(error) => exit::NOT_PERMITTED,
             Self::Daemon(_)
+            | Self::Stream(StreamError::Output(_))
+            | Self::Follow(_)
             | Self::Sandbox(_)
             | Self::Register(_)
             | Self::Output(_)
             | Self::Pins(_)
             | Self::Clean(_)
+            | Self::Networks(_)
             | Self::Unreadable { .. }
             | Self::State { .. }
             | Self::Top(TopError::Terminal { .. })
             | Self::Disagreement(_) => exit::FAILED,
             Self::Verdict(code) => *code,
             Self::Capture(error) => error.exit_code(),
-            Self::Unexplained(refused) => refused.exit_code(),
+            Self::Unexplained(refused) | Self::Stream(StreamError::Refused(refused)) => {
+                refused.exit_code()
+            }
             Self::Examine(error) => error.exit_code(),
-            Self::Client(error) | Self::Top(TopError::Client(error)) => error.exit_code(),
-            Self::DockerHost { .. } => exit::UNAVAILABLE,
-            Self::Ifindex(_) | Self::Packet(_) => exit::USAGE,
+            Self::Client(error)
+            | Self::Top(TopError::Client(error))
+            | Self::Stream(StreamError::Client(error)) => error.exit_code(),
+            Self::DockerHost { .. } | Self::Stream(StreamError::Ended) => exit::UNAVAILABLE,
+            Self::Ifindex(_) | Self::Packet(_) | Self::Filter(_) => exit::USAGE,
             Self::Rtnl(error) => exit::of_class(error.class()),
             Self::NoInterface(_) => exit::NOT_FOUND,
         }

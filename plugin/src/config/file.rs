@@ -40,7 +40,7 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, String> {
 }
 
 /// Whether only root, or who runs this, can have written it.
-pub(super) fn trust(there: &Metadata) -> Result<(), String> {
+pub(crate) fn trust(there: &Metadata) -> Result<(), String> {
     let own = nix::unistd::geteuid().as_raw();
     if there.uid() != 0 && there.uid() != own {
         return Err(format!("belongs to user {}: expected root: chown root", there.uid()));

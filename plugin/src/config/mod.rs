@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use self::document::{Reader, Value};
+pub(crate) use self::file::trust;
 pub use self::problem::{ConfigErrors, Problem};
 use crate::labels::{self, LabelPolicy, NamedPolicy, Policies};
 use crate::metrics::Loopback;
@@ -28,8 +29,17 @@ pub const DEFAULT_FILE: &str = "/etc/ebpf-netns/config.toml";
 /// The directory of the named policies, beside the file.
 const POLICIES: &str = "policies";
 
-const KEYS: [&str; 7] =
-    ["default", "metrics", "on_error", "require_sandbox", "strict", "strict_bridges", "tc"];
+const KEYS: [&str; 9] = [
+    "default",
+    "driver",
+    "metrics",
+    "on_error",
+    "programs",
+    "require_sandbox",
+    "strict",
+    "strict_bridges",
+    "tc",
+];
 
 /// The longest name of an interface, in bytes.
 const MAX_INTERFACE_BYTES: usize = 15;
@@ -72,10 +82,14 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// The policy of every container, which labels can only tighten.
     pub default: Option<LabelPolicy>,
+    /// Whether to be Docker's network driver.
+    pub driver: bool,
     /// Where metrics are served, beside the control socket.
     pub metrics: Option<Loopback>,
     /// What a label does that is not understood.
     pub on_error: OnError,
+    /// The directory of the programs that labels can name.
+    pub programs: Option<PathBuf>,
     /// Whether the daemon ends where the kernel cannot confine it in every way.
     pub require_sandbox: bool,
     /// Whether what crosses a bridge has to belong to an interface that is known.
@@ -174,11 +188,13 @@ fn read(reader: &mut Reader<'_>, policies: Policies) -> Config {
         let name: &str = key.get_ref();
         match name {
             "default" => config.default = default_policy(reader, &value, &config.policies),
+            "driver" => config.driver = reader.boolean(name, &value).unwrap_or_default(),
             "metrics" => config.metrics = metrics(reader, name, &value),
             "on_error" => {
                 let words = [("closed", OnError::Closed), ("audit", OnError::Audit)];
                 config.on_error = reader.word(name, &value, &words).unwrap_or_default();
             }
+            "programs" => config.programs = programs(reader, name, &value),
             "require_sandbox" => {
                 config.require_sandbox = reader.boolean(name, &value).unwrap_or_default();
             }
@@ -206,6 +222,17 @@ fn metrics(reader: &mut Reader<'_>, key: &str, value: &Value<'_>) -> Option<Loop
             None
         }
     }
+}
+
+fn programs(reader: &mut Reader<'_>, key: &str, value: &Value<'_>) -> Option<PathBuf> {
+    let directory = PathBuf::from(reader.string(key, value)?);
+    if !directory.is_absolute() {
+        let found = directory.display();
+        reader
+            .problem(value.span(), format!("{key}: found \"{found}\", expected an absolute path"));
+        return None;
+    }
+    Some(directory)
 }
 
 fn bridges(reader: &mut Reader<'_>, key: &str, value: &Value<'_>) -> Vec<String> {

@@ -80,7 +80,10 @@ fn every_key_is_read() {
         TcPolicy { presets: Some(presets), direction: Direction::Ingress, ..TcPolicy::default() };
     let named = Named { xdp: None, tc: Some("web".to_owned()) };
     let audit = Audit::default();
-    assert_eq!(config.default, Some(LabelPolicy { xdp, tc: Some(tc), audit, named }));
+    assert_eq!(
+        config.default,
+        Some(LabelPolicy { xdp, tc: Some(tc), audit, named, ..LabelPolicy::default() })
+    );
     assert_eq!(config.policies.get("web"), Some(&NamedPolicy::from(presets)));
 }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use ebpf_netns::exit;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{HOST, HeaderValue};
-use hyper::{Request, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -169,24 +169,33 @@ async fn read(
     socket: &Path,
     request: Result<Request<Full<Bytes>>, hyper::http::Error>,
 ) -> Result<Bytes, ClientError> {
-    let mut request = request.map_err(senseless)?;
-    request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
-    let stream = connect(socket).await?;
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(senseless)?;
-    let exchange = async {
-        let response = sender.send_request(request).await.map_err(senseless)?;
+    exchange(socket, request, async |response| {
         let status = response.status();
         if status != StatusCode::OK {
             return Err(ClientError::Answer(status));
         }
         let body = Limited::new(response.into_body(), LARGEST);
         Ok(body.collect().await.map_err(ClientError::Senseless)?.to_bytes())
-    };
+    })
+    .await
+}
+
+/// Sends a request, and takes what is answered.
+pub(super) async fn exchange<T, E: From<ClientError>>(
+    socket: &Path,
+    request: Result<Request<Full<Bytes>>, hyper::http::Error>,
+    take: impl AsyncFnOnce(Response<Incoming>) -> Result<T, E>,
+) -> Result<T, E> {
+    let mut request = request.map_err(senseless)?;
+    request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
+    let stream = connect(socket).await?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(senseless)?;
+    let exchange = async { take(sender.send_request(request).await.map_err(senseless)?).await };
     // The connection has to be driven for the exchange to go on; it may end first.
     tokio::select! {
         answer = exchange => answer,
-        Err(error) = connection => Err(senseless(error)),
+        Err(error) = connection => Err(senseless(error).into()),
     }
 }
 
@@ -203,6 +212,6 @@ async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
     })
 }
 
-fn senseless(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClientError {
+pub(super) fn senseless(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClientError {
     ClientError::Senseless(error.into())
 }

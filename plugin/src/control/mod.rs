@@ -2,9 +2,11 @@
 
 mod client;
 mod server;
+mod stream;
 
 pub use self::client::{ClientError, explain, may_start, metrics, reload, status};
 pub use self::server::{Answers, Control, ServerError, bind, serve};
+pub use self::stream::{StreamError, trace};
 
 /// Where the daemon listens unless it is told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/ebpf-netns/control.sock";
@@ -23,3 +25,6 @@ const MAY_START_PATH: &str = "/v1/may-start";
 
 /// The path that has the configuration loaded again.
 const RELOAD_PATH: &str = "/v1/reload";
+
+/// The path of what becomes of packets, which has no end.
+const TRACE_PATH: &str = "/v1/trace";

@@ -1,6 +1,7 @@
 //! The daemon's end of the control socket.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
@@ -9,18 +10,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use ebpf_netns::Ifindex;
+use futures_util::stream::unfold;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::{EXPLAIN_PATH, MAY_START_PATH, RELOAD_PATH, STATUS_PATH, STATUS_WITH_RULES_PATH};
+use super::{
+    EXPLAIN_PATH, MAY_START_PATH, RELOAD_PATH, STATUS_PATH, STATUS_WITH_RULES_PATH, TRACE_PATH,
+};
 use crate::event::Event;
 use crate::explain::{self, Answer, ExplainAsked};
 use crate::kernel::HitCounters;
@@ -28,6 +33,7 @@ use crate::listing::StandingRules;
 use crate::metrics::{self, Sampler};
 use crate::reload::Reply;
 use crate::start::{Question, StartAsked, Verdict};
+use crate::trace::{self, Hub, Listener};
 
 /// How long the engine may take to answer: an attachment takes it milliseconds.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -123,6 +129,8 @@ pub struct Answers {
     pub hits: HitCounters,
     /// Who measures.
     pub sampler: Sampler,
+    /// Where it is heard what becomes of packets.
+    pub hub: Hub,
 }
 
 /// Answers until the future is dropped, or the socket fails.
@@ -131,11 +139,14 @@ pub struct Answers {
 ///
 /// When the socket fails.
 pub async fn serve(control: Control, answers: Answers) -> io::Result<()> {
-    let Answers { engine, reloads, hits, sampler } = answers;
+    let Answers { engine, reloads, hits, sampler, hub } = answers;
     let Control { listener, path, _lock } = control;
     let _remove = RemoveOnDrop(path);
     let reload = axum::Router::new().route(RELOAD_PATH, post(reload)).with_state(reloads);
     let counted = Counted { engine: engine.clone(), hits: Arc::new(hits) };
+    let traces = axum::Router::new()
+        .route(TRACE_PATH, post(follow).layer(DefaultBodyLimit::max(LARGEST_QUESTION)))
+        .with_state((engine.clone(), hub));
     let with_rules =
         axum::Router::new().route(STATUS_WITH_RULES_PATH, get(rules)).with_state(counted);
     let router = axum::Router::new()
@@ -145,6 +156,7 @@ pub async fn serve(control: Control, answers: Answers) -> io::Result<()> {
         .with_state(engine)
         .merge(axum::Router::new().route(metrics::PATH, get(measures)).with_state(sampler))
         .merge(with_rules)
+        .merge(traces)
         .merge(reload);
     axum::serve(listener, router).await
 }
@@ -241,6 +253,26 @@ async fn explain(
         Err(refused) => Answer::Refused(refused),
     };
     Json(answer).into_response()
+}
+
+/// What becomes of packets, for as long as the asker takes it: the next piece is made when the one
+/// before was taken, and what ends when the asker goes away ends the watch.
+async fn follow(
+    State((engine, hub)): State<(mpsc::Sender<Event>, Hub)>,
+    Json(question): Json<trace::Question>,
+) -> Response {
+    let listener = match timeout(ANSWER, Listener::open(question, &engine, &hub)).await {
+        Ok(Some(Ok(listener))) => listener,
+        Ok(Some(Err(refused))) => return (StatusCode::CONFLICT, Json(refused)).into_response(),
+        _ => {
+            return (StatusCode::SERVICE_UNAVAILABLE, "the engine does not answer").into_response();
+        }
+    };
+    let pieces = unfold(listener, |mut listener| async move {
+        let piece = listener.next().await?;
+        Some((Ok::<_, Infallible>(piece), listener))
+    });
+    ([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(pieces)).into_response()
 }
 
 async fn reload(State(reloads): State<mpsc::Sender<Reply>>) -> Response {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ebpf_netns::docker::NetworkMode;
 use tracing::warn;
 
-use super::answers::{Description, Listed, Network};
+use super::answers::{Description, Holder, Listed, Network};
 use super::gather::{Gathered, Inspected};
 use super::hint::Hint;
 use crate::error::chain;
@@ -164,8 +164,23 @@ impl Book {
             others,
             bridges: bridges.into_iter().collect(),
             networks: self.network_facts(),
+            joined: self.joined(),
             nameservers: Nameservers::default(),
         }
+    }
+
+    /// Who is on networks of our own driver, or just joins one.
+    fn joined(&self) -> BTreeMap<String, String> {
+        let ours = self.networks.values().filter(|known| known.network.is_of_our_driver());
+        let id = |holder| match holder {
+            Holder::Id(id) => self.listed.contains_key(id).then(|| id.to_owned()),
+            Holder::Named(name) => {
+                let named = self.listed.values().find(|one| !name.is_empty() && one.name == name);
+                named.map(|one| one.id.clone())
+            }
+        };
+        let held = ours.flat_map(|known| known.network.holders());
+        held.filter_map(|(endpoint, holder)| Some((endpoint.to_owned(), id(holder)?))).collect()
     }
 
     fn network_facts(&self) -> Vec<NetworkFacts> {

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use ebpf_netns::docker::NetworkMode;
 use ebpf_netns::{Ifindex, Link, text};
 use tracing::{error, info};
 
@@ -17,7 +18,7 @@ use crate::facts::ContainerFacts;
 use crate::labels::{self, LabelPolicy};
 use crate::origin::Author;
 use crate::plan::TcFlavour;
-use crate::policy::{Demand, Rules, Source};
+use crate::policy::{Container, Demand, Rules, Source};
 use crate::reload::{Outcome, Reload, Reply, Taken};
 
 /// How long who asked for a reload is kept waiting for what is under way.
@@ -57,8 +58,11 @@ pub(super) struct Judged {
 /// demands.
 pub(super) fn judge(facts: &ContainerFacts, config: &Config) -> Option<Judged> {
     let policies = &config.policies;
+    let is_guest = matches!(facts.network, NetworkMode::Container(_));
+    let owner = Container { id: facts.id.clone(), is_guest };
     let demand = |policy: &LabelPolicy, author| {
-        Demand::Enforce(Rules::of(policy, Source { author: &author, policies }))
+        let rules = Rules::of(policy, Source { author: &author, policies });
+        Demand::Enforce(rules.of_container(&owner))
     };
     let operator = || Author::Default { file: config.file.clone() };
     let container = || Author::Labels { container: facts.name.clone() };
@@ -81,6 +85,16 @@ pub(super) fn judge(facts: &ContainerFacts, config: &Config) -> Option<Judged> {
 }
 
 impl Judged {
+    /// Of a container that has no policy but that of an endpoint of its.
+    pub(super) fn of_endpoint() -> Self {
+        Self { demand: Demand::Enforce(Rules::default()), audited: None }
+    }
+
+    /// Whether it has no policy but that of an endpoint of its.
+    pub(super) fn is_of_endpoint(&self) -> bool {
+        self.demand.is_nothing() && self.audited.is_none()
+    }
+
     /// Tells what is wrong with a container's labels, if anything is.
     pub(super) fn tell(&self, facts: &ContainerFacts) {
         let container = text::printable(&facts.name);
@@ -129,7 +143,9 @@ impl Engine {
         }
         let mut notes = Vec::new();
         for (key, changed) in [
+            ("driver", config.driver != before.driver),
             ("metrics", config.metrics != before.metrics),
+            ("programs", config.programs != before.programs),
             ("require_sandbox", config.require_sandbox != before.require_sandbox),
             ("strict", config.strict != before.strict),
             ("strict_bridges", config.strict_bridges != before.strict_bridges),
@@ -139,6 +155,7 @@ impl Engine {
             }
         }
         let changed = self.world.set_config(config);
+        self.own_programs.doubt();
         self.describe_everyone(false);
         self.look.ask();
         self.operator.since = SystemTime::now();
@@ -152,7 +169,7 @@ impl Engine {
 
     /// Tells who asked for a reload, once it is enforced or they have waited for long enough.
     pub(super) fn answer_reloads(&mut self) {
-        let unfinished = self.backlog.len();
+        let unfinished = self.backlog.len() + self.own_programs.ordered();
         let due =
             |(asked, ..): &(Instant, Reply, Taken)| unfinished == 0 || asked.elapsed() > UNDER_WAY;
         let (due, waiting): (Vec<_>, _) =
@@ -175,6 +192,12 @@ impl World {
     fn set_config(&mut self, config: Arc<Config>) -> usize {
         self.config = config;
         self.newcomers.forget_bystanders();
+        self.endpoints.judge_again(&self.config);
+        let policed = self.endpoints.policed();
+        let judge = |facts: &ContainerFacts, config: &Config| {
+            let on_endpoint = || policed.contains(&facts.id).then(Judged::of_endpoint);
+            judge(facts, config).or_else(on_endpoint)
+        };
         let mut changed = 0;
         for facts in std::mem::take(&mut self.bystanders.containers) {
             match judge(&facts, &self.config) {
@@ -231,7 +254,6 @@ impl World {
 mod tests {
     use std::collections::BTreeMap;
 
-    use ebpf_netns::docker::NetworkMode;
     use plugin_common::presets::Presets;
 
     use super::*;

@@ -1,13 +1,18 @@
 //! Carrying out what was decided for one interface, and deciding again when the kernel refuses.
 
+use std::collections::BTreeMap;
+
 use ebpf_netns::{Ifindex, Link, text};
 use tracing::{debug, error, info, warn};
 
 use super::Engine;
+use super::own::{Readiness, refusals_of};
 use super::world::Wanted;
 use crate::error::chain;
 use crate::kernel::Refusal;
-use crate::plan::{Choice, GUARD, Outcome, Standing, Step, Target, TcFlavour, Way, choose, steps};
+use crate::plan::{
+    Choice, GUARD, Outcome, OwnPrograms, Standing, Step, Target, TcFlavour, Way, choose, steps,
+};
 use crate::policy::Demand;
 use crate::records::Progress;
 
@@ -38,8 +43,12 @@ pub(super) enum Reached {
 pub(super) enum Stopped {
     /// The kernel refuses this attachment.
     Refused(Way, Refusal),
+    /// The kernel refuses to attach a program of the operator's in this way.
+    RefusedOwn(Way, Refusal),
     /// What was attached in this way is not any more.
     Severed(Way),
+    /// A program of the operator's that was attached in this way is not any more.
+    SeveredOwn(Way),
     /// The kernel refuses something that has no alternative.
     Failed(Refusal),
     /// The interface is gone.
@@ -54,6 +63,8 @@ impl Stopped {
                 Self::Severed((hook, attachment))
             }
             Step::Attach { hook, attachment, .. } => Self::Refused((hook, attachment), refusal),
+            Step::AttachOwn { way, .. } if refusal.is_severed() => Self::SeveredOwn(way),
+            Step::AttachOwn { way, .. } => Self::RefusedOwn(way, refusal),
             Step::Guard { .. } => {
                 let [egress, _] = GUARD;
                 Self::Refused(egress, refusal)
@@ -75,7 +86,7 @@ impl Engine {
 
     pub(super) fn bring(&mut self, ifindex: Ifindex, wanted: Wanted, mut budget: Budget) {
         // When that is done everything is looked at again.
-        if self.closing.contains(&ifindex) {
+        if self.closing.contains_key(&ifindex) {
             return;
         }
         for _ in 0..ATTEMPTS {
@@ -99,14 +110,27 @@ impl Engine {
         budget: &mut Budget,
     ) -> Option<Reached> {
         const DONE: Option<Reached> = Some(Reached::End { changed: false });
+        let failed;
+        let (demand, loaded) = match self.own_programs.readiness(&wanted.demand) {
+            Readiness::Ready(loaded) => (&wanted.demand, loaded),
+            Readiness::Failed(reason) => {
+                failed = Demand::Close(reason);
+                (&failed, BTreeMap::new())
+            }
+            Readiness::Waiting => {
+                self.await_programs(ifindex, wanted);
+                return DONE;
+            }
+        };
+        let own = OwnPrograms { loaded, refusals: refusals_of(&self.world, ifindex) };
         let compiled = self.compile_rules(ifindex, wanted);
         let known = self.world.enforced.entry(ifindex).or_default();
         known.let_go = false;
-        let mut choice = choose(&wanted.demand, self.tc, &known.refusals);
+        let mut choice = choose(demand, &own, self.tc, &known.refusals);
         // Rules that cannot be had are the reason why nothing passes.
         if let Err(reason) = compiled.and_then(|()| self.name_rules(ifindex, &mut choice)) {
             let known = self.world.enforced.entry(ifindex).or_default();
-            choice = choose(&Demand::Close(reason), self.tc, &known.refusals);
+            choice = choose(&Demand::Close(reason), &own, self.tc, &known.refusals);
         }
         let known = self.world.enforced.entry(ifindex).or_default();
         let settled = known.choice.as_ref() == Some(&choice);
@@ -114,8 +138,13 @@ impl Engine {
             let owner = Some(wanted.owner.clone());
             self.record(ifindex, Progress::Pending, owner);
         }
-        let reached = self.approach(ifindex, &choice.target, None, budget);
+        let target = self.watches.add_to(ifindex, &choice.target);
+        let reached = self.approach(ifindex, &target, None, budget);
         self.give_up_rules(ifindex);
+        if reached.is_ok() {
+            let known = self.world.enforced.entry(ifindex).or_default();
+            known.aim = Some(choice.outcome.clone());
+        }
         match reached {
             Ok(Reached::End { changed }) => {
                 let known = self.world.enforced.entry(ifindex).or_default();
@@ -137,6 +166,8 @@ impl Engine {
             }
             Err(Stopped::Failed(refusal)) => {
                 let outcome = Outcome::Open(refusal.to_string());
+                let known = self.world.enforced.entry(ifindex).or_default();
+                known.aim = Some(outcome.clone());
                 self.settle(wanted, Choice { target: choice.target, outcome, notes: Vec::new() });
             }
             Err(stopped) => {
@@ -179,6 +210,16 @@ impl Engine {
                     info!(%refusal, "using clsact from now on");
                     self.tc = TcFlavour::Clsact;
                 }
+                true
+            }
+            Stopped::RefusedOwn(way, refusal) => {
+                let interface = text::printable(&interface.name);
+                warn!(%interface, %refusal, "the program is refused: trying the next way");
+                known.own_refusals.insert(way, refusal.to_string());
+                true
+            }
+            Stopped::SeveredOwn(way) => {
+                known.current.own.remove(&way);
                 true
             }
             Stopped::Severed(way) => {
@@ -258,6 +299,12 @@ impl Engine {
                 current.inherited.remove(&(hook, attachment));
             }
             Step::Guard { .. } => current.ways.extend(GUARD),
+            Step::AttachOwn { way, program, .. } => {
+                current.own.insert(way, program);
+            }
+            Step::DetachOwn { way, .. } => {
+                current.own.remove(&way);
+            }
             Step::Detach { hook, attachment, .. } => {
                 current.ways.remove(&(hook, attachment));
                 current.inherited.remove(&(hook, attachment));
@@ -270,7 +317,9 @@ impl Engine {
     pub(super) fn release(&mut self, ifindex: Ifindex) {
         let Some(known) = self.world.enforced.remove(&ifindex) else { return };
         self.give_up(ifindex);
-        self.closing.remove(&ifindex);
+        if let Some(wanted) = self.closing.get_mut(&ifindex) {
+            *wanted = false;
+        }
         let name = self.world.veths.get(&ifindex).map_or("", |link| link.name.as_str());
         let interface = text::printable(name).to_string();
         for step in steps(ifindex, &known.current, &Target::default(), &known.refusals) {
@@ -305,9 +354,16 @@ fn announce(wanted: &Wanted, choice: &Choice) {
         let mode = attachment.xdp_mode().map_or(String::new(), |mode| format!(" {mode}"));
         format!("{}{mode} {}", attachment.mechanism(), hook.direction())
     });
-    let attached = attached.collect::<Vec<_>>().join(", ");
+    let own = choice.target.own.iter().map(|(hook, (attachment, program))| {
+        let mode = attachment.xdp_mode().map_or(String::new(), |mode| format!(" {mode}"));
+        format!("{}{mode} {} program {program}", attachment.mechanism(), hook.direction())
+    });
+    let attached = attached.chain(own).collect::<Vec<_>>().join(", ");
     let why = choice.notes.join("; ");
     match &choice.outcome {
+        Outcome::Enforced if wanted.demand.is_nothing() => {
+            debug!(%container, %interface, %ifindex, why, "has no policy here");
+        }
         Outcome::Enforced if attached.is_empty() => {
             warn!(%container, %interface, %ifindex, why, "there is nothing to enforce");
         }

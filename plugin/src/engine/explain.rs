@@ -19,21 +19,7 @@ const SHORTEST_ID: usize = 4;
 impl Engine {
     /// What is known of a container, by its name, its id, or the beginning of that.
     pub(super) fn subject(&self, name: &str) -> Result<Subject, Refused> {
-        let shown = printable(name);
-        let watched = self.world.containers.values();
-        let found = best(watched, name, |watched| &watched.facts)?;
-        let Some(watched) = found else {
-            let others = &self.world.bystanders.containers;
-            return Err(match best(others.iter(), name, |facts| facts)? {
-                Some(_) => Refused::not_found(format!(
-                    "{shown} has no policy: neither its labels nor the operator ask for one, and \
-                     nothing is dropped"
-                )),
-                None => {
-                    Refused::not_found(format!("no container {shown}: docker ps --all shows them"))
-                }
-            });
-        };
+        let watched = self.policed(name)?;
         let interfaces: Vec<Candidate> =
             watched.pairs().map(|pair| self.candidate(watched, pair)).collect();
         if interfaces.is_empty() {
@@ -46,6 +32,23 @@ impl Engine {
             interfaces,
             programs: programs.into_iter().flatten().collect(),
             maps: self.kernel.maps_directory(),
+        })
+    }
+
+    /// The container of that name that has a policy.
+    pub(super) fn policed(&self, name: &str) -> Result<&Watched, Refused> {
+        let shown = printable(name);
+        let watched = self.world.containers.values();
+        if let Some(found) = best(watched, name, |watched| &watched.facts)? {
+            return Ok(found);
+        }
+        let others = &self.world.bystanders.containers;
+        Err(match best(others.iter(), name, |facts| facts)? {
+            Some(_) => Refused::not_found(format!(
+                "{shown} has no policy: neither its labels nor the operator ask for one, and nothing \
+                 is dropped"
+            )),
+            None => Refused::not_found(format!("no container {shown}: docker ps --all shows them")),
         })
     }
 
@@ -67,10 +70,24 @@ impl Engine {
             endpoint: self.endpoint(pair),
             policy: current.and_then(|current| current.policy).unwrap_or(InterfacePolicy::CLOSED),
             ways: current.map(|current| current.ways.iter().copied().collect()).unwrap_or_default(),
+            own: status.programs,
             asked,
             rules: self.standing_rules(pair.host.index),
         }
     }
+}
+
+fn is_exactly(facts: &ContainerFacts, name: &str) -> bool {
+    facts.name == name || facts.id == name
+}
+
+fn begins_with(facts: &ContainerFacts, name: &str) -> bool {
+    name.len() >= SHORTEST_ID && facts.id.starts_with(name)
+}
+
+/// Whether a container may be called that.
+pub(super) fn may_be_called(facts: &ContainerFacts, name: &str) -> bool {
+    is_exactly(facts, name) || begins_with(facts, name)
 }
 
 /// Who is meant: by the name, by the id, or by the beginning of an id if that is one container's.
@@ -79,12 +96,10 @@ fn best<'a, T>(
     name: &str,
     facts: impl Fn(&'a T) -> &'a ContainerFacts,
 ) -> Result<Option<&'a T>, Refused> {
-    let exact = |one: &&'a T| facts(one).name == name || facts(one).id == name;
-    if let Some(found) = all.clone().find(exact) {
+    if let Some(found) = all.clone().find(|one| is_exactly(facts(one), name)) {
         return Ok(Some(found));
     }
-    let begins = |one: &&'a T| name.len() >= SHORTEST_ID && facts(one).id.starts_with(name);
-    let mut found = all.filter(begins);
+    let mut found = all.filter(|one| begins_with(facts(one), name));
     match (found.next(), found.next()) {
         (one, None) => Ok(one),
         _ => Err(Refused::not_found(format!(

@@ -39,7 +39,7 @@ impl Engine {
         let idle = self.backlog.is_empty() || self.under_way.is_some();
         let scene = Scene {
             newcomers: self.world.newcomers.held().next().is_some(),
-            asked: self.start_gate.is_asked(),
+            asked: self.start_gate.is_asked() || self.is_joined(),
         };
         (!idle).then(|| self.pace.pause(scene, Instant::now()))
     }
@@ -60,7 +60,7 @@ impl Engine {
             return;
         }
         // When that is done everything is looked at again.
-        if self.closing.contains(&ifindex) {
+        if self.closing.contains_key(&ifindex) {
             return;
         }
         let Some(known) = self.world.enforced.get(&ifindex) else { return };
@@ -95,12 +95,16 @@ impl Engine {
             (Step::Detach { hook, attachment, .. }, _) => {
                 self.kernel.begin_detach(ifindex, (hook, attachment), reply)
             }
+            (Step::AttachOwn { way, program, .. }, Some(link)) => {
+                self.kernel.begin_attach_own(way, program, link, reply)
+            }
+            (Step::DetachOwn { way, .. }, _) => self.kernel.begin_detach_own(ifindex, way, reply),
             // It takes no time, or there is nothing to attach to: a bug.
             _ => Err(Refusal::new(format!("{step:?} cannot be begun"))),
         };
         let under_way = begun.map_err(|refusal| Stopped::of(step, refusal))?;
         // What is attached counts when it is; what is being detached does not count any more.
-        if !under_way || matches!(step, Step::Detach { .. }) {
+        if !under_way || matches!(step, Step::Detach { .. } | Step::DetachOwn { .. }) {
             self.account(ifindex, step);
         }
         if under_way {
@@ -112,7 +116,8 @@ impl Engine {
     /// Has somebody look whether an interface is where it was, if something was changed there since
     /// the last look; what is left to do.
     pub(super) fn verify(&mut self, ifindex: Ifindex, wanted: &Wanted, budget: Budget) -> Reached {
-        let astray = self.world.is_astray(ifindex);
+        // The other end of an endpoint of ours may be anywhere: it is known by what we made.
+        let astray = self.world.is_astray(ifindex) || self.world.endpoints.get(ifindex).is_some();
         let Some(known) = self.world.enforced.get_mut(&ifindex) else {
             return Reached::End { changed: false };
         };
@@ -139,7 +144,7 @@ impl Engine {
         }
         match (task, self.kernel.take(done)) {
             (Task::Look, Ok(Some(Err(error)))) => self.looked(ifindex, &error),
-            (Task::Step(step @ Step::Attach { .. }), Ok(_)) => {
+            (Task::Step(step @ (Step::Attach { .. } | Step::AttachOwn { .. })), Ok(_)) => {
                 self.account(ifindex, step);
                 self.world.enforced.entry(ifindex).or_default().unverified = true;
             }
@@ -164,10 +169,10 @@ impl Engine {
 
     fn refused(&mut self, ifindex: Ifindex, step: Step, refusal: Refusal) {
         match (self.world.veths.get(&ifindex).cloned(), Stopped::of(step, refusal)) {
-            (Some(link), stopped @ Stopped::Refused(..)) => {
+            (Some(link), stopped @ (Stopped::Refused(..) | Stopped::RefusedOwn(..))) => {
                 self.note_stop(&link, stopped);
             }
-            (Some(link), stopped @ Stopped::Severed(_)) => {
+            (Some(link), stopped @ (Stopped::Severed(_) | Stopped::SeveredOwn(_))) => {
                 self.note_stop(&link, stopped);
                 // It has another name, of which news are on the way.
                 self.pace.stir(Instant::now());
@@ -178,6 +183,11 @@ impl Engine {
                     && let Some(known) = self.world.enforced.get_mut(&ifindex)
                 {
                     known.current.ways.insert((hook, attachment));
+                }
+                if let Step::DetachOwn { way, program, .. } = step
+                    && let Some(known) = self.world.enforced.get_mut(&ifindex)
+                {
+                    known.current.own.insert(way, program);
                 }
                 self.pace.stir(Instant::now());
             }

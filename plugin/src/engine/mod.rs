@@ -10,12 +10,14 @@
 
 mod claims;
 mod config;
+mod endpoints;
 mod enforce;
 mod explain;
 mod inbox;
 mod long;
 mod metrics;
 mod newcomers;
+mod own;
 mod pace;
 mod packets;
 mod quarantine;
@@ -24,6 +26,7 @@ mod report;
 mod rules;
 mod start_gate;
 mod strict;
+mod watches;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,20 +36,24 @@ use std::time::{Duration, Instant};
 
 use ebpf_netns::monitor::LinkEvent;
 use ebpf_netns::{Ifindex, Link, LinkKind, Rtnl, RtnlError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error, info, warn};
 
 use self::config::Operator;
+use self::endpoints::Joining;
 use self::inbox::{Heard, Inbox};
 use self::long::UnderWay;
+use self::own::Instances;
 use self::pace::Pace;
 use self::start_gate::StartGate;
 use self::strict::Strict;
+use self::watches::Watches;
 use self::world::{Wanted, World};
 use crate::config::Config;
 use crate::error::chain;
 use crate::event::{DockerNews, Event};
 use crate::explain::ExplainAsked;
+use crate::facts::Snapshot;
 use crate::gate::{Gate, GateError};
 use crate::kernel::Kernel;
 use crate::look::Look;
@@ -81,16 +88,20 @@ pub struct Parts {
     pub look: Arc<Look>,
     /// Where the engine's own events go, without keeping it waiting for them.
     pub own: mpsc::WeakSender<Event>,
+    /// Where it tells which bridges are Docker's, for the network driver.
+    pub bridges: watch::Sender<BTreeSet<String>>,
 }
 
 /// The engine.
 pub struct Engine {
     kernel: Kernel,
     records: Records,
+    own_programs: Instances,
     rtnl: Rtnl,
     tc: TcFlavour,
     world: World,
     start_gate: StartGate,
+    joining: Vec<Joining>,
     operator: Operator,
     look: Arc<Look>,
     strict: Option<Strict>,
@@ -98,8 +109,8 @@ pub struct Engine {
     backlog: BTreeMap<Ifindex, Option<Wanted>>,
     /// What of that the kernel is busy with.
     under_way: Option<UnderWay>,
-    /// New interfaces that the kernel is about to close.
-    closing: BTreeSet<Ifindex>,
+    /// New interfaces that the kernel is about to close, and whether that is still wanted.
+    closing: BTreeMap<Ifindex, bool>,
     pace: Pace,
     /// Interfaces that somebody else may have changed.
     damaged: BTreeSet<Ifindex>,
@@ -109,8 +120,10 @@ pub struct Engine {
     asked: Vec<(Instant, oneshot::Sender<Status>)>,
     /// Whether the links have to be listed again, since that failed.
     unlisted: bool,
+    watches: Watches,
     inbox: Inbox,
     own: mpsc::WeakSender<Event>,
+    bridges: watch::Sender<BTreeSet<String>>,
 }
 
 /// The engine cannot start.
@@ -134,7 +147,7 @@ impl Engine {
     ///
     /// When rtnetlink does not answer, or strict mode cannot be had.
     pub fn new(parts: Parts, events: mpsc::Receiver<Event>) -> Result<Self, EngineError> {
-        let Parts { kernel, records, config, tc, strict, look, own } = parts;
+        let Parts { kernel, records, config, tc, strict, look, own, bridges } = parts;
         let rtnl = Rtnl::open()?;
         let strict = if let Some(bridges) = strict {
             Some(Strict::start(&bridges, &rtnl.links()?)?)
@@ -148,24 +161,28 @@ impl Engine {
         let engine = Self {
             kernel,
             records,
+            own_programs: Instances::default(),
             rtnl,
             tc,
             strict,
             world,
             operator,
             start_gate: StartGate::default(),
+            joining: Vec::new(),
             look,
             backlog: BTreeMap::new(),
             under_way: None,
-            closing: BTreeSet::new(),
+            closing: BTreeMap::new(),
             pace: Pace::new(Instant::now()),
             damaged: BTreeSet::new(),
             counts: Counts::default(),
             sandbox: None,
             asked: Vec::new(),
             unlisted: false,
+            watches: Watches::default(),
             inbox: Inbox::new(events).map_err(EngineError::Clock)?,
             own,
+            bridges,
         };
         engine.describe_everyone(false);
         Ok(engine)
@@ -194,6 +211,7 @@ impl Engine {
             self.reconcile();
             self.answer();
         }
+        self.take_watches_off();
         // The worker may be about to tell what it did.
         self.inbox.close();
     }
@@ -232,11 +250,19 @@ impl Engine {
                 Some(Event::Explain(ExplainAsked { container, reply })) => {
                     drop(reply.send(self.subject(&container)));
                 }
+                Some(Event::Watch(asked)) => self.watch(asked),
+                // Reconciling notices.
+                Some(Event::Unwatched) => {}
                 Some(Event::Start(asked)) => self.start_asked(asked),
+                Some(Event::Endpoint(event)) => self.endpoint_told(event),
                 Some(Event::Reload(reload)) => self.reload(*reload),
                 Some(Event::Done(done)) => self.done(done),
                 Some(Event::Guarded(done)) => self.guarded(done),
-                Some(Event::Tick) => self.ask_for_newcomers(),
+                Some(Event::Loaded(loaded)) => self.program_loaded(*loaded),
+                Some(Event::Tick) => {
+                    self.ask_for_newcomers();
+                    self.ask_for_those_who_join();
+                }
                 Some(Event::Stop) => return false,
                 None => break,
             }
@@ -262,12 +288,24 @@ impl Engine {
             }
             DockerNews::Seen(snapshot) => {
                 self.start_gate.seen(&snapshot);
+                self.world.endpoints.resolve(&snapshot);
                 self.learn_names(&snapshot);
+                self.tell_bridges(&snapshot);
                 self.world.set_seen(snapshot);
                 self.recognise_bystanders();
                 self.exempt_foreign_ports();
             }
         }
+    }
+
+    /// The network driver keeps its networks apart from Docker's.
+    fn tell_bridges(&self, snapshot: &Snapshot) {
+        let bridges: BTreeSet<String> = snapshot.bridges.iter().cloned().collect();
+        self.bridges.send_if_modified(|known| {
+            let news = *known != bridges;
+            *known = bridges;
+            news
+        });
     }
 
     /// Takes in what waits of news of links: to be called between any two things that may take long,
@@ -314,7 +352,9 @@ impl Engine {
         }
         let unclaimed = self.world.link_changed(link);
         self.exempt_if_foreign(link);
-        if self.world.is_bystanders_namespace(link.peer_nsid) {
+        if self.world.is_open_endpoint(link) {
+            self.world.newcomers.stays_clear(link);
+        } else if self.world.is_bystanders_namespace(link.peer_nsid) {
             self.let_bystander_go(link);
         } else if self.world.is_newcomer(link) {
             self.quarantine(link);
@@ -360,17 +400,21 @@ impl Engine {
     fn reconcile(&mut self) {
         self.counts.reconciliations += 1;
         self.look_at_doubtful_containers();
+        self.order_programs();
         self.backlog.clear();
+        self.watches.look(&self.world);
         for (ifindex, wanted) in self.world.wanted() {
             self.hear_of_links();
             self.enforce(ifindex, wanted);
         }
+        self.tell_watchers();
         self.look_at_newcomers();
     }
 
     /// Tells who asked, once nothing is under way or they have waited for long enough.
     fn answer(&mut self) {
         self.answer_those_who_wait();
+        self.answer_those_who_join();
         self.answer_reloads();
         let idle = self.backlog.is_empty() && self.under_way.is_none();
         let due = |(asked, _): &(Instant, _)| idle || asked.elapsed() > UNDER_WAY;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use ebpf_netns::{Ifindex, Link, LinkKind, MacAddress, Nsid};
 
 use super::world::{Claim, Watched, World};
+use crate::cnm;
 use crate::facts::{ContainerFacts, Endpoint, Life, Place};
 
 /// After this a veth that nobody claims is looked at more closely: Docker is asked where each
@@ -235,6 +236,7 @@ fn is_name_of_docker(name: &str) -> bool {
         id.len() == 12 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     };
     matches!(name, "docker0" | "docker_gwbridge")
+        || cnm::is_bridge(name)
         || name.strip_prefix("br-").is_some_and(of_network)
 }
 

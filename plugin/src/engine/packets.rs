@@ -4,8 +4,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ebpf_netns::{Ifindex, text};
-use plugin_common::abi::{Observer, PacketRecord};
+use plugin_common::abi::Observer;
 use plugin_common::packet::protocol;
+use plugin_common::report::PacketRecord;
 use plugin_common::verdict::Reason;
 use tracing::info;
 

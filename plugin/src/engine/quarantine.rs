@@ -11,6 +11,7 @@ use tracing::{debug, error, info, warn};
 
 use super::Engine;
 use super::claims::peer;
+use super::endpoints::WhoseEndpoint;
 use super::enforce::{ATTEMPTS, Budget, Stopped};
 use super::newcomers::{Held, OF_BYSTANDER, Peer, Whose};
 use crate::error::chain;
@@ -49,6 +50,8 @@ impl Engine {
             let held = Held { since, at: Instant::now(), heir_of, reason: NEW };
             self.world.newcomers.hold(ifindex, held);
         }
+        // Who watched by the daemon before is gone.
+        self.take_watches_off();
     }
 
     /// Closes a veth that is new, before anything is asked.
@@ -76,7 +79,10 @@ impl Engine {
             return self.close(link);
         }
         known.let_go = false;
-        self.closing.insert(ifindex);
+        // One that was begun before and not wanted any more will do.
+        if self.closing.insert(ifindex, true).is_some() {
+            return;
+        }
         let reply = self.reply(Event::Guarded);
         self.kernel.begin_guard(link, reply);
     }
@@ -84,7 +90,7 @@ impl Engine {
     /// Takes in that a veth is closed, or why it could not be.
     pub(super) fn guarded(&mut self, done: Done) {
         let ifindex = done.ifindex();
-        let wanted = self.closing.remove(&ifindex);
+        let wanted = self.closing.remove(&ifindex).unwrap_or_default();
         let taken = self.kernel.take(done);
         let Some(link) = self.world.veths.get(&ifindex).cloned() else {
             // What hung on it went with it.
@@ -162,6 +168,19 @@ impl Engine {
                 continue;
             }
             let Some(link) = self.world.veths.get(&ifindex).cloned() else { continue };
+            match self.world.whose_endpoint(ifindex) {
+                None => {}
+                Some(WhoseEndpoint::Nobodys) => {
+                    self.let_go(&link, OF_BYSTANDER);
+                    continue;
+                }
+                Some(WhoseEndpoint::Unknown(reason)) => {
+                    if let Some(held) = self.world.newcomers.get_mut(ifindex) {
+                        held.reason = reason;
+                    }
+                    continue;
+                }
+            }
             let other_end = match peer(&self.rtnl, &link) {
                 Ok(other_end) => other_end,
                 Err(reason) => {

@@ -38,17 +38,21 @@ impl Engine {
                 return;
             }
         };
-        if damage.count() == 0 {
+        // Of an interface that is gone the kernel lists no filters: news of that are on the way.
+        if damage.count() == 0 || matches!(self.rtnl.link(ifindex), Ok(None)) {
             return;
         }
         for way in &damage.gone {
             enforced.current.ways.remove(way);
         }
+        for way in &damage.own {
+            enforced.current.own.remove(way);
+        }
         if damage.policy {
             enforced.current.policy = None;
         }
         enforced.choice = None;
-        enforced.refusals.clear();
+        enforced.forget_refusals();
         self.counts.repairs += u64::try_from(damage.count()).unwrap_or(u64::MAX);
         let link = self.world.veths.get(&ifindex).cloned();
         let interface = link.as_ref().map_or("", |link| link.name.as_str());
@@ -63,9 +67,14 @@ impl Engine {
     /// Whether an interface should have our XDP program and has not.
     pub(super) fn lost_xdp(&self, link: &Link) -> bool {
         let Some(enforced) = self.world.enforced.get(&link.index) else { return false };
+        let held = link.xdp.map(|xdp| xdp.program_id);
+        let mut own = enforced.current.own.iter();
+        if own.any(|((hook, _), program)| *hook == Hook::Xdp && held != Some(*program)) {
+            return true;
+        }
         let inherited = &enforced.current.inherited;
         let mut ways = enforced.current.ways.difference(inherited);
         let ours = self.kernel.program(Hook::Xdp).map(|program| program.id);
-        ways.any(|(hook, _)| *hook == Hook::Xdp) && link.xdp.map(|xdp| xdp.program_id) != ours
+        ways.any(|(hook, _)| *hook == Hook::Xdp) && held != ours
     }
 }

@@ -9,6 +9,7 @@ use plugin_common::presets::Presets;
 
 use super::Engine;
 use super::config::Judged;
+use super::own::LOADING;
 use super::world::{Claim, Enforced, Watched};
 use crate::config::Config;
 use crate::facts::Life;
@@ -94,6 +95,14 @@ impl Engine {
             Claim::Nothing | Claim::Host => Vec::new(),
         };
         interfaces.extend(container.astray.iter().map(|pair| self.astray(container, pair)));
+        if container.judged.is_of_endpoint() {
+            // Its other interfaces have no policy, as those of a container without one.
+            let has_policy = |one: &InterfaceStatus| {
+                let host = one.host.as_ref();
+                host.is_some_and(|host| self.world.endpoints.demand(host.ifindex).is_some())
+            };
+            interfaces.retain(has_policy);
+        }
         let (state, reason) = sum_up(container, &interfaces);
         ContainerStatus {
             id: container.facts.id.clone(),
@@ -117,6 +126,7 @@ impl Engine {
             notes: Vec::new(),
             hooks: Vec::new(),
             rules: Vec::new(),
+            programs: Vec::new(),
         };
         let Interface::Veth(pair) = interface else { return bare };
         let bare = InterfaceStatus { host: Some(self.host_side(&pair.host)), ..bare };
@@ -141,6 +151,9 @@ impl Engine {
             return (State::Unknown, None);
         };
         match enforced.choice.as_ref().map(|choice| &choice.outcome) {
+            None if self.waits_for_program(pair.host.index) => {
+                (State::Unknown, Some(LOADING.to_owned()))
+            }
             None => (State::Unknown, None),
             // Only where labels are not understood and the operator does not want that to close.
             Some(Outcome::Enforced) if enforced.current.ways.is_empty() => (State::Open, None),
@@ -156,7 +169,12 @@ impl Engine {
             Claim::Interfaces { interfaces, .. } => interfaces.as_slice(),
             Claim::Nothing | Claim::Host => &[],
         };
-        let claimed = claimed.iter().map(|interface| self.standing(interface));
+        let counts = |interface: &&Interface| {
+            !container.judged.is_of_endpoint()
+                || matches!(interface, Interface::Veth(pair)
+                    if self.world.endpoints.demand(pair.host.index).is_some())
+        };
+        let claimed = claimed.iter().filter(counts).map(|interface| self.standing(interface));
         let astray = container.astray.iter().map(|pair| self.standing_at(pair));
         worst(container, claimed.chain(astray)).0
     }
@@ -180,7 +198,7 @@ impl Engine {
             .iter()
             .map(|(hook, attachment)| self.hook(ifindex, enforced, *hook, *attachment))
             .collect();
-        InterfaceStatus { notes, hooks, ..bare }
+        InterfaceStatus { notes, hooks, programs: self.own_status(ifindex), ..bare }
     }
 
     fn hook(

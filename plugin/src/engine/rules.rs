@@ -62,7 +62,9 @@ impl World {
     fn may_have_rules(&self, snapshot: &Snapshot) -> bool {
         let by_labels =
             |facts: &ContainerFacts| facts.labels.keys().any(|key| key.starts_with("tc."));
-        self.config.default.is_some() || snapshot.containers.iter().any(by_labels)
+        self.config.default.is_some()
+            || !self.endpoints.policed().is_empty()
+            || snapshot.containers.iter().any(by_labels)
     }
 }
 
@@ -164,6 +166,10 @@ impl Engine {
 
     /// What Docker gave the interface: nothing else is the container's own.
     pub(super) fn endpoint(&self, pair: &VethPair) -> abi::Endpoint {
+        if let Some(endpoint) = self.world.endpoints.get(pair.host.index) {
+            let (mac, addresses) = endpoint.addresses();
+            return own(mac, addresses);
+        }
         let seen = pair.container.mac;
         let facts = self.world.containers.values().map(|container| &container.facts);
         let everyone = facts.chain(&self.world.bystanders.containers);

@@ -8,11 +8,12 @@ use ebpf_netns::veth::{Interface, VethPair};
 use ebpf_netns::{Ifindex, Link, LinkKind, Nsid};
 
 use super::config::{Judged, judge};
+use super::endpoints::{Endpoint, Endpoints};
 use super::newcomers::{Bystanders, Newcomers};
 use super::rules::{self, Names};
 use crate::config::Config;
 use crate::facts::{ContainerFacts, Life, Snapshot};
-use crate::plan::{Choice, Refusals, Standing};
+use crate::plan::{Choice, Outcome, Refusals, Standing};
 use crate::policy::Demand;
 use crate::records::Owner;
 
@@ -35,6 +36,8 @@ pub(super) struct World {
     pub bystanders: Bystanders,
     /// Who is called what.
     pub names: Names,
+    /// Endpoints of our own network driver.
+    pub endpoints: Endpoints,
 }
 
 /// A container that has a policy.
@@ -91,14 +94,26 @@ impl Claim {
 pub(super) struct Enforced {
     pub current: Standing,
     pub refusals: Refusals,
+    /// Of the operator's programs.
+    pub own_refusals: Refusals,
     /// Refusals that were told, so that each is told once.
     pub told: Refusals,
     pub choice: Option<Choice>,
+    /// What the policy that stands amounts to, also while what takes long is still to be done.
+    pub aim: Option<Outcome>,
     pub rules: rules::Standing,
     /// Whether something was attached since it was last looked at.
     pub unverified: bool,
     /// Whether it needs no policy: all passes, and what is attached is taken off when there is time.
     pub let_go: bool,
+}
+
+impl Enforced {
+    /// What was refused may not be now.
+    pub(super) fn forget_refusals(&mut self) {
+        self.refusals.clear();
+        self.own_refusals.clear();
+    }
 }
 
 /// What is demanded of one host-side veth.
@@ -113,13 +128,20 @@ pub(super) struct Wanted {
 impl World {
     /// Takes what Docker says now.
     pub(super) fn set_seen(&mut self, snapshot: Snapshot) {
-        let Snapshot { as_of, containers, others, bridges, networks: _, nameservers: _ } = snapshot;
+        let Snapshot { as_of, containers, others, bridges, networks: _, joined: _, nameservers: _ } =
+            snapshot;
+        let policed = self.endpoints.policed();
         let mut before = std::mem::take(&mut self.containers);
         let mut bystanders = Bystanders { as_of, others, containers: Vec::new() };
         for facts in containers {
-            let watched = if let Some(known) = before.remove(&facts.id) {
+            let on_endpoint = policed.contains(&facts.id);
+            let known = before.remove(&facts.id);
+            let known = known.filter(|known| on_endpoint || !known.judged.is_of_endpoint());
+            let judged =
+                || judge(&facts, &self.config).or_else(|| on_endpoint.then(Judged::of_endpoint));
+            let watched = if let Some(known) = known {
                 known.update(facts, &self.config)
-            } else if let Some(judged) = judge(&facts, &self.config) {
+            } else if let Some(judged) = judged() {
                 judged.tell(&facts);
                 Watched::new(facts, judged)
             } else {
@@ -140,6 +162,8 @@ impl World {
         closed: impl Fn(Ifindex) -> bool,
     ) -> Vec<Ifindex> {
         self.newcomers.links_listed(&links, closed);
+        let there: BTreeSet<Ifindex> = links.iter().map(|link| link.index).collect();
+        self.endpoints.retain(|host| there.contains(&host));
         self.veths = links
             .into_iter()
             .filter(|link| link.kind == LinkKind::Veth)
@@ -150,7 +174,7 @@ impl World {
             container.astray.retain(|pair| self.veths.contains_key(&pair.host.index));
         }
         for enforced in self.enforced.values_mut() {
-            enforced.refusals.clear();
+            enforced.forget_refusals();
         }
         self.enforced.keys().copied().filter(|index| !self.veths.contains_key(index)).collect()
     }
@@ -170,7 +194,7 @@ impl World {
         self.doubt(|claim| claim.concerns(link));
         // What refused before may not refuse now.
         if let Some(enforced) = self.enforced.get_mut(&link.index) {
-            enforced.refusals.clear();
+            enforced.forget_refusals();
         }
         // The id of a namespace that is gone may be another's now: a claim counts while it stands.
         let stands = |claim: &Claim| claim.pairs().any(|pair| self.still_stands(pair));
@@ -202,6 +226,7 @@ impl World {
     /// Forgets a link; whether something of ours was attached to it.
     pub(super) fn link_removed(&mut self, ifindex: Ifindex) -> bool {
         self.newcomers.link_removed(ifindex);
+        self.endpoints.forget(ifindex);
         self.veths.remove(&ifindex);
         self.doubt(|claim| claim.has(ifindex));
         for container in self.containers.values_mut() {
@@ -263,13 +288,45 @@ impl World {
                 });
             }
         }
+        for (host, endpoint) in self.endpoints.iter() {
+            let of_users = wanted.get_mut(&host).and_then(Option::take);
+            if let Some(both) = self.wanted_on_endpoint(endpoint, of_users) {
+                wanted.insert(host, Some(both));
+            }
+        }
         wanted
+    }
+
+    /// What is demanded of an endpoint: what its users demand, or who joined it before it is seen to
+    /// be theirs, and what its options and its network's do.
+    fn wanted_on_endpoint(&self, endpoint: &Endpoint, of_users: Option<Wanted>) -> Option<Wanted> {
+        let owner = endpoint.owner.as_ref()?;
+        let of = |demand: &Demand| Wanted {
+            pair: endpoint.pair().clone(),
+            demand: demand.clone(),
+            owner: owner.clone(),
+        };
+        let of_owner = || self.containers.get(&owner.id).map(|one| of(&one.judged.demand));
+        match (of_users.or_else(of_owner), &endpoint.demand) {
+            (Some(wanted), Some(options)) => {
+                Some(Wanted { demand: wanted.demand.and(options.clone()), ..wanted })
+            }
+            (Some(wanted), None) => Some(wanted),
+            (None, options) => options.as_ref().map(of),
+        }
     }
 
     /// What is demanded of one interface.
     pub(super) fn wanted_on(&self, ifindex: Ifindex) -> Option<Demand> {
-        let users = self.containers.values().filter(|container| container.uses(ifindex));
-        users.map(|container| container.judged.demand.clone()).reduce(Demand::and)
+        let endpoint = self.endpoints.get(ifindex);
+        let joined = |id: &str| {
+            let owner = endpoint.and_then(|endpoint| endpoint.owner.as_ref());
+            owner.is_some_and(|owner| owner.id == id)
+        };
+        let users = self.containers.iter().filter(|(id, one)| one.uses(ifindex) || joined(id));
+        let demands = users.map(|(_, container)| container.judged.demand.clone());
+        let options = endpoint.and_then(|endpoint| endpoint.demand.clone());
+        demands.chain(options).reduce(Demand::and)
     }
 
     /// The name of a container that uses an interface.

@@ -31,9 +31,9 @@ use tokio::sync::oneshot;
 pub use self::capture::{CaptureError, of_capture, of_hex};
 pub use self::outcome::{Explanation, HookOutcome, conclude};
 pub use self::subject::{Candidate, Subject, case};
-pub use self::text::TextError;
 use crate::origin::Origin;
 use crate::plan::Hook;
+pub use crate::pointed::TextError;
 use crate::rules::Direction;
 use crate::status::{HostSide, State};
 
@@ -135,11 +135,11 @@ impl Refused {
         Self { kind: RefusedKind::NotFound, reason: reason.into() }
     }
 
-    fn unclear(reason: impl Into<String>) -> Self {
+    pub(crate) fn unclear(reason: impl Into<String>) -> Self {
         Self { kind: RefusedKind::Unclear, reason: reason.into() }
     }
 
-    fn changing(reason: impl Into<String>) -> Self {
+    pub(crate) fn changing(reason: impl Into<String>) -> Self {
         Self { kind: RefusedKind::Changing, reason: reason.into() }
     }
 
@@ -196,11 +196,14 @@ pub struct Whereabouts {
     pub reason: Option<String>,
     /// The container's direction.
     pub direction: Direction,
+    /// What is to be known of the operator's programs in this direction.
+    #[serde(default)]
+    pub programs: Vec<String>,
     /// The packet, in words.
     pub packet: String,
 }
 
-/// The entry of the policy map, in numbers.
+/// The entry of the policy map, in numbers, but for who watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyEntry {
     /// Presets at XDP.
@@ -215,7 +218,8 @@ pub struct PolicyEntry {
 
 impl From<InterfacePolicy> for PolicyEntry {
     fn from(policy: InterfacePolicy) -> Self {
-        let InterfacePolicy { xdp, egress, ingress, rules } = policy;
+        // Who watches changes nothing of what becomes of a packet.
+        let InterfacePolicy { xdp, egress, ingress, rules } = policy.watched(Presets::PASS);
         Self { xdp: xdp.bits(), egress: egress.bits(), ingress: ingress.bits(), rules }
     }
 }

@@ -17,7 +17,7 @@ use crate::listing::{StandingRules, of_hook};
 use crate::plan::{Attachment, Hook};
 use crate::policy::Asked;
 use crate::rules::Direction;
-use crate::status::{HostSide, State};
+use crate::status::{HostSide, OwnStatus, State};
 
 /// The other side's MAC address in a frame that is made up: nobody's.
 const ELSEWHERE: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -54,6 +54,8 @@ pub struct Candidate {
     pub policy: InterfacePolicy,
     /// What is attached.
     pub ways: Vec<(Hook, Attachment)>,
+    /// Programs of the operator's, which are not run here.
+    pub own: Vec<OwnStatus>,
     /// Presets as they were asked for.
     pub asked: Vec<Asked>,
     /// The rules that the policy names.
@@ -130,6 +132,7 @@ pub fn case(question: &Question, subject: &Subject) -> Result<Case, Refused> {
             state: candidate.state,
             reason: candidate.reason.clone(),
             direction,
+            programs: not_run(candidate, direction),
             packet: format!("{}, {} bytes", Words(&packet), frame.len()),
         },
         points: points.collect(),
@@ -139,6 +142,17 @@ pub fn case(question: &Question, subject: &Subject) -> Result<Case, Refused> {
         frame,
         maps: maps.clone(),
     })
+}
+
+/// What is to be known of the operator's programs in a direction, which nobody but the kernel runs.
+fn not_run(candidate: &Candidate, direction: Direction) -> Vec<String> {
+    let in_direction = |own: &&OwnStatus| own.direction == direction.to_string();
+    let tell = |own: &OwnStatus| {
+        let name = own.name.as_deref().unwrap_or("another program");
+        let when = if own.hook == "xdp" { "sees it first" } else { "sees it if it passes" };
+        format!("{name} ({} id {}) {when}, and is not run here", own.hook, own.id)
+    };
+    candidate.own.iter().filter(in_direction).map(tell).collect()
 }
 
 /// The directions in which a packet may cross an interface.

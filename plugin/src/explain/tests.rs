@@ -35,6 +35,7 @@ fn candidate(name: &str) -> Candidate {
         endpoint: HOST,
         policy: InterfacePolicy { egress: Presets::DROP_TCP, ..InterfacePolicy::default() },
         ways: Vec::new(),
+        own: Vec::new(),
         asked: Vec::new(),
         rules: None,
     }

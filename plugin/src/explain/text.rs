@@ -1,13 +1,12 @@
 //! A packet as people write it: `tcp 172.17.0.2:5000 > 1.1.1.1:443`. Pure.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use ebpf_netns::text::{printable, printable_up_to};
 use plugin_common::packet::protocol::{ICMP, ICMPV6, SCTP, TCP, UDP};
 
 use super::{Described, End};
+use crate::pointed::TextError;
 use crate::rules::IcmpName;
 
 /// The word for the container's own address.
@@ -16,42 +15,10 @@ const CONTAINER: &str = "container";
 const ANY_PORT: u16 = 49_152;
 /// The longest text, in bytes.
 const MAX_BYTES: usize = 256;
-/// Characters of untrusted text that a message repeats.
-const QUOTED_CHARS: usize = 60;
 
 const PROTOCOLS: &str = "tcp, udp, sctp, icmp or a number from 0 to 255";
 const ADDRESSES: &str = "an address, or container";
 const TYPES: &str = "a type of ICMP, such as echo-request, or a number from 0 to 255";
-
-/// What is wrong with the text of a packet: in one line, and with `{:#}` the text and a caret below
-/// the column follow.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TextError {
-    column: usize,
-    found: Option<String>,
-    expected: String,
-    text: String,
-}
-
-impl fmt::Display for TextError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { column, found, expected, text } = self;
-        write!(f, "column {column}: found ")?;
-        match found {
-            Some(found) => write!(f, "\"{}\"", printable_up_to(found, QUOTED_CHARS))?,
-            None => f.write_str("the end of the packet")?,
-        }
-        write!(f, ", expected {expected}")?;
-        if !f.alternate() {
-            return Ok(());
-        }
-        let before: String = text.chars().take(column - 1).collect();
-        let caret = printable(&before).to_string().chars().count();
-        write!(f, "\n    {}\n    {:caret$}^", printable(text), "")
-    }
-}
-
-impl std::error::Error for TextError {}
 
 /// A word, and the column of its first character.
 #[derive(Clone, Copy)]
@@ -178,12 +145,8 @@ impl<'a> Parser<'a> {
     }
 
     fn wrong(&self, word: Option<Word<'_>>, expected: impl Into<String>) -> TextError {
-        TextError {
-            column: word.map_or_else(|| self.text.chars().count() + 1, |word| word.column),
-            found: word.map(|word| word.text.to_owned()),
-            expected: expected.into(),
-            text: printable_up_to(self.text, MAX_BYTES).to_string(),
-        }
+        let found = word.map(|word| (word.column, word.text));
+        TextError::new("packet", self.text, found, expected)
     }
 }
 

@@ -1,71 +1,13 @@
-//! A blocking socket to `nf_tables`: batches of changes, and questions. Knows nothing of the gate.
-//!
-//! The kernel answers from within `send`, so that nothing here waits for long.
+//! The gate's questions and changes to `nf_tables`: of the family `bridge`, and with errors that say
+//! what of the gate was asked for.
 
-use std::{cell::Cell, convert::Infallible, io};
-
-use netlink_packet_core::{
-    DefaultNla, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkDeserializable,
-    NetlinkHeader, NetlinkMessage, NetlinkPayload, ParseableParametrized as _,
-};
-use netlink_packet_netfilter::{
-    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
-    nftables::{GenAttribute, GenMessage, NfTablesMessage},
-    none::ControlMessage,
-};
-use netlink_sys::{SocketAddr, protocols::NETLINK_NETFILTER};
-use nix::{
-    errno::Errno,
-    sys::socket::{setsockopt, sockopt::SndBufForce},
-};
+use netlink_packet_netfilter::{NetfilterProtoFamily as Family, nftables::NfTablesMessage};
 
 use super::error::{GateError, Operation};
+use crate::nftables::{self, NfError};
+pub(super) use crate::nftables::{Generation, Raw};
 
-/// As much as the kernel puts into one datagram of a list, and more.
-const DATAGRAM: usize = 1 << 16;
-/// Room for a batch: each of the ports of both sets takes 16 bytes.
-const BATCH: usize = 1 << 20;
-/// `NFNL_SUBSYS_NFTABLES`: what a batch is for.
-const NFTABLES: u16 = 10;
-/// `NFNL_MSG_BATCH_BEGIN`, and its attribute `NFNL_BATCH_GENID`.
-const BATCH_BEGIN: u8 = 16;
-const BATCH_GENERATION: u16 = 1;
-/// The bytes of `struct nfgenmsg`.
-const NETFILTER_HEADER: usize = 4;
-/// How often a list is read again that changed meanwhile.
-const ATTEMPTS: u32 = 16;
-
-/// A message of the kernel as it came, but for its header.
-#[derive(Clone, Debug)]
-pub(super) struct Raw {
-    kind: u16,
-    payload: Vec<u8>,
-}
-
-impl NetlinkDeserializable for Raw {
-    type Error = Infallible;
-
-    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, Infallible> {
-        Ok(Self { kind: header.message_type, payload: payload.to_vec() })
-    }
-}
-
-impl Raw {
-    /// The attributes, behind the header of netfilter.
-    pub(super) fn attributes(&self) -> &[u8] {
-        self.payload.get(NETFILTER_HEADER..).unwrap_or_default()
-    }
-
-    /// What it says, if it is of nftables.
-    fn read(&self) -> Result<Option<NfTablesMessage>, GateError> {
-        let message = NetfilterMessage::parse_with_param(&self.payload, self.kind)
-            .map_err(|source| GateError::Unreadable { source })?;
-        Ok(match message.inner {
-            NetfilterMessageInner::NfTables(message) => Some(message),
-            _ => None,
-        })
-    }
-}
+const FAMILY: Family = Family::Bridge;
 
 /// One change within a batch.
 #[derive(Clone, Debug)]
@@ -75,35 +17,12 @@ pub(super) struct Command {
     pub(super) message: NfTablesMessage,
 }
 
-/// The number of a state of all of nftables: each change makes another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Generation(u32);
-
 #[derive(Debug)]
-pub(super) struct Socket {
-    socket: netlink_sys::Socket,
-    // A `Cell`, so that two threads cannot share the socket and take each other's replies.
-    sequence: Cell<u32>,
-}
+pub(super) struct Socket(nftables::Socket);
 
 impl Socket {
     pub(super) fn open() -> Result<Self, GateError> {
-        let open = || {
-            let mut socket = netlink_sys::Socket::new(NETLINK_NETFILTER)?;
-            socket.bind_auto()?;
-            socket.connect(&SocketAddr::new(0, 0))?;
-            // A batch of all ports does not fit what a socket may send by default. Without the
-            // capability for it nothing at all may be changed, and the change says so.
-            setsockopt(&socket, SndBufForce, &BATCH).ok();
-            // A refusal need not repeat the whole request.
-            socket.set_cap_ack(true)?;
-            // Whatever is to be had was answered within `send`: an answer that is missing must not
-            // be waited for.
-            socket.set_non_blocking(true)?;
-            Ok(socket)
-        };
-        let socket = open().map_err(|source| GateError::Open { source })?;
-        Ok(Self { socket, sequence: Cell::new(0) })
+        nftables::Socket::open().map(Self).map_err(looking)
     }
 
     /// Makes all of these changes, or none. With a generation, none either if nftables is in
@@ -113,63 +32,25 @@ impl Socket {
         based_on: Option<Generation>,
         commands: Vec<Command>,
     ) -> Result<(), GateError> {
-        let begin = match based_on {
-            None => ControlMessage::BatchBegin,
-            Some(Generation(number)) => ControlMessage::Other {
-                message_type: BATCH_BEGIN,
-                attributes: vec![DefaultNla::new(BATCH_GENERATION, number.to_be_bytes().into())],
-            },
+        let operations: Vec<Operation> = commands.iter().map(|one| one.operation).collect();
+        let command = |Command { operation: _, flags, message }| nftables::Command {
+            family: FAMILY,
+            flags,
+            message,
         };
-        let mut bytes = Vec::new();
-        let first = self.write(&mut bytes, 0, control(begin));
-        let mut operations = vec![Operation::Commit];
-        for Command { operation, flags, message } in commands {
-            self.write(&mut bytes, flags | NLM_F_ACK, bridge(message));
-            operations.push(operation);
-        }
-        self.write(&mut bytes, 0, control(ControlMessage::BatchEnd));
-        self.send(Operation::Commit, &bytes)?;
-        self.acknowledgements(first, &operations)
-    }
-
-    /// The first refusal; none if all but the first message, which is no command, are acknowledged.
-    fn acknowledgements(&self, first: u32, operations: &[Operation]) -> Result<(), GateError> {
-        let mut missing = operations.len().saturating_sub(1);
-        let mut refusal = None;
-        self.each(Operation::Commit, |message| {
-            let NetlinkPayload::Error(answer) = message.payload else { return true };
-            let position = message.header.sequence_number.wrapping_sub(first);
-            let operation = usize::try_from(position).ok().and_then(|at| operations.get(at));
-            // What is left of an earlier batch has another number.
-            let Some(operation) = operation else { return true };
-            match answer.code {
-                None => missing = missing.saturating_sub(1),
-                Some(code) if refusal.is_none() => {
-                    let source = io::Error::from_raw_os_error(code.get().saturating_neg());
-                    refusal = Some(GateError::Refused { operation: *operation, source });
-                }
-                Some(_) => {}
-            }
-            true
-        })?;
-        match refusal {
-            Some(refusal) => Err(refusal),
-            None if missing > 0 => Err(GateError::Unanswered { operation: Operation::Commit }),
-            None => Ok(()),
-        }
+        let commands = commands.into_iter().map(command).collect();
+        self.0.change(based_on, commands).map_err(|error| {
+            let refused = match &error {
+                NfError::Refused { command: Some(at), .. } => operations.get(*at).copied(),
+                _ => None,
+            };
+            of_operation(refused.unwrap_or(Operation::Commit), error)
+        })
     }
 
     /// The present generation.
     pub(super) fn generation(&self) -> Result<Generation, GateError> {
-        let question = NfTablesMessage::GetGen(GenMessage { attributes: Vec::new() });
-        let Some(NfTablesMessage::NewGen(answer)) = self.get(question)? else {
-            return Err(GateError::Unanswered { operation: Operation::Look });
-        };
-        let id = answer.attributes.iter().find_map(|attribute| match attribute {
-            GenAttribute::Id(id) => Some(Generation(*id)),
-            _ => None,
-        });
-        id.ok_or(GateError::Unanswered { operation: Operation::Look })
+        self.0.generation().map_err(looking)
     }
 
     /// Asks for one thing; `None` if it is not there.
@@ -177,11 +58,7 @@ impl Socket {
         &self,
         question: NfTablesMessage,
     ) -> Result<Option<NfTablesMessage>, GateError> {
-        match self.ask(0, question) {
-            Ok(Answer { messages, .. }) => messages.first().map_or(Ok(None), Raw::read),
-            Err(refused) if refused.is(Errno::ENOENT) => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.0.get(FAMILY, question).map_err(looking)
     }
 
     /// Asks for a list, which is empty also if what it is of is not there.
@@ -189,126 +66,25 @@ impl Socket {
         &self,
         question: &NfTablesMessage,
     ) -> Result<Vec<NfTablesMessage>, GateError> {
-        self.list_raw(question)?.iter().filter_map(|message| message.read().transpose()).collect()
+        self.0.list(FAMILY, question).map_err(looking)
     }
 
     /// As [`Self::list`], unread.
     pub(super) fn list_raw(&self, question: &NfTablesMessage) -> Result<Vec<Raw>, GateError> {
-        for _ in 0..ATTEMPTS {
-            match self.ask(NLM_F_DUMP, question.clone()) {
-                Ok(Answer { interrupted: true, .. }) => {}
-                Ok(Answer { messages, .. }) => return Ok(messages),
-                Err(refused) if refused.is(Errno::ENOENT) => return Ok(Vec::new()),
-                Err(error) if error.is(Errno::EINTR) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(GateError::Unsettled { operation: Operation::Look })
-    }
-
-    fn ask(&self, flags: u16, question: NfTablesMessage) -> Result<Answer, GateError> {
-        let operation = Operation::Look;
-        let mut bytes = Vec::new();
-        // An acknowledgement ends the answer to a question that is not for a list.
-        let number = self.write(&mut bytes, flags | NLM_F_ACK, bridge(question));
-        self.send(operation, &bytes)?;
-        let mut answer = Answer::default();
-        let mut end = None;
-        self.each(operation, |message| {
-            if message.header.sequence_number != number {
-                return true;
-            }
-            answer.interrupted |= message.header.flags & NLM_F_DUMP_INTR != 0;
-            let code = match message.payload {
-                NetlinkPayload::InnerMessage(message) => {
-                    answer.messages.push(message);
-                    return true;
-                }
-                NetlinkPayload::Done(done) => done.code,
-                NetlinkPayload::Error(error) => error.code.map_or(0, std::num::NonZero::get),
-                _ => return true,
-            };
-            end = Some(code);
-            false
-        })?;
-        match end {
-            Some(0) => Ok(answer),
-            Some(code) => {
-                let source = io::Error::from_raw_os_error(code.saturating_neg());
-                Err(GateError::Refused { operation, source })
-            }
-            None => Err(GateError::Unanswered { operation }),
-        }
-    }
-
-    /// Appends a message to `bytes`; returns its number.
-    fn write(&self, bytes: &mut Vec<u8>, flags: u16, message: NetfilterMessage) -> u32 {
-        let number = self.sequence.get().wrapping_add(1);
-        self.sequence.set(number);
-        let mut header = NetlinkHeader::default();
-        header.flags = flags | NLM_F_REQUEST;
-        header.sequence_number = number;
-        let mut message = NetlinkMessage::new(header, message.into());
-        message.finalize();
-        let mut buffer = vec![0; message.buffer_len()];
-        message.serialize(&mut buffer);
-        bytes.append(&mut buffer);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        number
-    }
-
-    fn send(&self, operation: Operation, bytes: &[u8]) -> Result<(), GateError> {
-        let refused = |source| GateError::Refused { operation, source };
-        retry(|| self.socket.send(bytes, 0)).map_err(refused)?;
-        Ok(())
-    }
-
-    /// Hands over each message that is there, until there is none or `take` says that it is enough.
-    fn each(
-        &self,
-        operation: Operation,
-        mut take: impl FnMut(NetlinkMessage<Raw>) -> bool,
-    ) -> Result<(), GateError> {
-        loop {
-            let mut datagram = Vec::with_capacity(DATAGRAM);
-            match retry(|| self.socket.recv(&mut datagram, 0)) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(source) => return Err(GateError::Refused { operation, source }),
-            }
-            let mut rest = datagram.as_slice();
-            while !rest.is_empty() {
-                let message = NetlinkMessage::<Raw>::deserialize(rest)
-                    .map_err(|source| GateError::Unreadable { source })?;
-                let length = usize::try_from(message.header.length).unwrap_or(usize::MAX);
-                rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-                if !take(message) {
-                    return Ok(());
-                }
-            }
-        }
+        self.0.list_raw(FAMILY, question).map_err(looking)
     }
 }
 
-#[derive(Debug, Default)]
-struct Answer {
-    messages: Vec<Raw>,
-    interrupted: bool,
+fn looking(error: NfError) -> GateError {
+    of_operation(Operation::Look, error)
 }
 
-fn bridge(message: NfTablesMessage) -> NetfilterMessage {
-    NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Bridge, 0, 0), message)
-}
-
-fn control(message: ControlMessage) -> NetfilterMessage {
-    NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, NFTABLES), message)
-}
-
-fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
+fn of_operation(operation: Operation, error: NfError) -> GateError {
+    match error {
+        NfError::Open { source } => GateError::Open { source },
+        NfError::Refused { command: _, source } => GateError::Refused { operation, source },
+        NfError::Unreadable { source } => GateError::Unreadable { source },
+        NfError::Unanswered => GateError::Unanswered { operation },
+        NfError::Unsettled => GateError::Unsettled { operation },
     }
 }

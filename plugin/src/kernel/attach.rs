@@ -180,7 +180,10 @@ impl Kernel {
     ///
     /// Why the kernel refused it.
     pub fn take(&mut self, done: Done) -> Result<Option<Result<(), VethError>>, Refusal> {
-        let Done { ifindex, way, result } = done;
+        if done.is_own {
+            return self.take_own(done).map(|()| None);
+        }
+        let Done { ifindex, way, is_own: _, result } = done;
         let removing = self.removing.remove(&ifindex);
         if let (Err(_), Some((way, filter))) = (&result, removing) {
             self.keep_filter(ifindex, way, filter);
@@ -202,8 +205,11 @@ impl Kernel {
 
     /// Undoes what became of something that was begun: nobody wants it any more.
     pub fn discard(&mut self, done: Done) {
+        if done.is_own {
+            return self.discard_own(done);
+        }
         self.removing.remove(&done.ifindex);
-        if let Done { ifindex, way, result: Ok(Made::Link(link)) } = done {
+        if let Done { ifindex, way, is_own: false, result: Ok(Made::Link(link)) } = done {
             self.worker.close(ifindex, way, link, None);
         }
     }

@@ -13,6 +13,8 @@ use crate::plan::{Hook, Standing, Way};
 pub struct Damage {
     /// What is not attached any more.
     pub gone: Vec<Way>,
+    /// What is not attached any more of the operator's programs.
+    pub own: Vec<Way>,
     /// Whether the entry of the policy map is another, which it is not any more then: it is to be
     /// written again.
     pub policy: bool,
@@ -24,7 +26,7 @@ impl Damage {
     /// How many things were not as they should be.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.gone.len() + usize::from(self.policy) + self.repinned
+        self.gone.len() + self.own.len() + usize::from(self.policy) + self.repinned
     }
 }
 
@@ -50,6 +52,13 @@ impl Kernel {
             if !attached {
                 self.attached.remove(&(ifindex, *way));
                 damage.gone.push(*way);
+            }
+        }
+        for (way, program) in &standing.own {
+            let (attached, repinned) = self.audit_own(ifindex, *way, *program)?;
+            damage.repinned += usize::from(repinned);
+            if !attached {
+                damage.own.push(*way);
             }
         }
         Ok(damage)

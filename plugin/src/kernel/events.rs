@@ -3,7 +3,7 @@
 use std::io;
 
 use aya::maps::{MapData, RingBuf};
-use plugin_common::abi::PacketRecord;
+use plugin_common::report::PacketRecord;
 use tokio::io::unix::AsyncFd;
 
 /// The reports, to be read by one task.

@@ -4,6 +4,7 @@
 //! enforcing what they were told, until it is known what is wanted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use aya::programs::links::{FdLink, PinnedLink};
 use ebpf_netns::{ErrorClass, Ifindex, Link, Rtnl, RtnlError};
@@ -11,7 +12,7 @@ use tracing::{info, warn};
 
 use super::attach::{Attached, HANDLE, MARK, direction, pin_link};
 use super::pins::{self, PinnedWay, Pins, PinsError};
-use super::{Kernel, load};
+use super::{Kernel, Refusal, load, own};
 use crate::error::chain;
 use crate::plan::{Attachment, Hook, Standing, Way};
 
@@ -33,7 +34,12 @@ impl Kernel {
         let mut found: BTreeMap<Ifindex, Standing> = BTreeMap::new();
         for pinned in self.pins.links()? {
             if there.contains(&pinned.ifindex) {
-                if let Some(way) = self.inherit_link(&pinned) {
+                if pinned.is_own {
+                    if let Some(program) = self.inherit_own_link(&pinned) {
+                        let standing = found.entry(pinned.ifindex).or_default();
+                        standing.own.insert(pinned.way, program);
+                    }
+                } else if let Some(way) = self.inherit_link(&pinned) {
                     found.entry(pinned.ifindex).or_default().ways.insert(way);
                 }
             } else {
@@ -47,6 +53,9 @@ impl Kernel {
                 // Whoever else uses the qdisc keeps it by a filter of theirs.
                 self.qdiscs.insert(*index);
                 found.entry(*index).or_default().ways.insert(way);
+            }
+            for (way, program) in self.inherit_own_filters(*index) {
+                found.entry(*index).or_default().own.insert(way, program);
             }
         }
         for (index, standing) in &mut found {
@@ -67,27 +76,10 @@ impl Kernel {
 
     /// Takes over a link, under the name that this layout gives it.
     fn inherit_link(&mut self, pinned: &PinnedWay) -> Option<Way> {
-        let PinnedWay { ifindex, way, path } = pinned;
-        let own = self.pins.link(*ifindex, *way);
-        let taken = PinnedLink::from_pin(path).map(FdLink::from).map_err(|error| chain(&error));
-        let taken = taken.and_then(|link| {
-            if *path == own {
-                return Ok(link);
-            }
-            let link = pin_link(link, &own)?;
-            pins::unpin(path).map_err(|error| chain(&error))?;
-            Ok(link)
-        });
-        match taken {
-            Ok(link) => {
-                self.attached.insert((*ifindex, *way), Attached::Link(link));
-                Some(*way)
-            }
-            Err(error) => {
-                warn!(pin = %path.display(), error, "cannot be taken over: it stays as it is");
-                None
-            }
-        }
+        let PinnedWay { ifindex, way, is_own: _, path } = pinned;
+        let link = take_link(path, &self.pins.link(*ifindex, *way))?;
+        self.attached.insert((*ifindex, *way), Attached::Link(link));
+        Some(*way)
     }
 
     /// Removes the entries of interfaces that have nothing of ours: an index names another
@@ -103,6 +95,24 @@ impl Kernel {
             }
         }
     }
+}
+
+/// Takes a pinned link, under the name that this layout gives it.
+pub(super) fn take_link(path: &Path, name: &Path) -> Option<FdLink> {
+    let taken = PinnedLink::from_pin(path).map(FdLink::from).map_err(|error| chain(&error));
+    let taken = taken.and_then(|link| {
+        if path == name {
+            return Ok(link);
+        }
+        let link = pin_link(link, name)?;
+        pins::unpin(path).map_err(|error| chain(&error))?;
+        Ok(link)
+    });
+    taken
+        .inspect_err(|error| {
+            warn!(pin = %path.display(), error, "cannot be taken over: it stays as it is");
+        })
+        .ok()
 }
 
 /// Our filters on an interface, each with its priority.
@@ -134,6 +144,9 @@ pub enum CleanError {
     /// rtnetlink.
     #[error("ask rtnetlink")]
     Rtnl(#[from] RtnlError),
+    /// A filter.
+    #[error("remove a filter")]
+    Filter(#[source] Refusal),
 }
 
 /// Takes everything off that any daemon attached, and nothing else; returns what that was, a line
@@ -145,8 +158,10 @@ pub enum CleanError {
 pub fn clean(pins: Pins) -> Result<Vec<String>, CleanError> {
     let rtnl = Rtnl::open()?;
     let mut removed = Vec::new();
-    for PinnedWay { ifindex, way: (hook, attachment), .. } in pins.links()? {
-        removed.push(format!("{} {} of interface {ifindex}", attachment.mechanism(), hook.name()));
+    for PinnedWay { ifindex, way: (hook, attachment), is_own, .. } in pins.links()? {
+        let own = if is_own { ", the operator's program" } else { "" };
+        let mechanism = attachment.mechanism();
+        removed.push(format!("{mechanism} {} of interface {ifindex}{own}", hook.name()));
     }
     // What is pinned goes first: a filter on the same interface holds until it is gone.
     pins.remove()?;
@@ -155,6 +170,15 @@ pub fn clean(pins: Pins) -> Result<Vec<String>, CleanError> {
         for ((hook, _), priority) in &filters {
             rtnl.remove_filter(link.index, direction(*hook), *priority, HANDLE)?;
             removed.push(format!("clsact {} of interface {}", hook.name(), link.index));
+        }
+        for (way, _, priority) in own::filters(&rtnl, link.index) {
+            own::take_filter_off(&rtnl, link.index, direction(way.0), priority)
+                .map_err(CleanError::Filter)?;
+            removed.push(format!(
+                "clsact {} of interface {}, the operator's program",
+                way.0.name(),
+                link.index
+            ));
         }
         if !filters.is_empty() || rtnl.has_chain(link.index, MARK)? {
             rtnl.remove_unused_clsact(link.index)?;

@@ -8,7 +8,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use ebpf_netns::RtnlError;
 use plugin_common::abi::{
     BLOCKS_MAP, EGRESS_PROGRAM, EVENTS_MAP, FLOWS_MAP, HITS_MAP, IMAGES_MAP, INGRESS_PROGRAM,
-    LANES_MAP, LEAVES_MAP, PASSES_MAP, POLICY_MAP, SECRET_MAP, STATS_MAP, XDP_PROGRAM,
+    LANES_MAP, LEAVES_MAP, PACES_MAP, PASSES_MAP, POLICY_MAP, SECRET_MAP, STATS_MAP, XDP_PROGRAM,
 };
 use serde::{Deserialize, Serialize};
 
@@ -69,9 +69,9 @@ pub fn probe() {
     aya::features();
 }
 
-pub(super) const MAPS: [&str; 11] = [
+pub(super) const MAPS: [&str; 12] = [
     POLICY_MAP, STATS_MAP, EVENTS_MAP, IMAGES_MAP, BLOCKS_MAP, LEAVES_MAP, FLOWS_MAP, SECRET_MAP,
-    HITS_MAP, LANES_MAP, PASSES_MAP,
+    HITS_MAP, LANES_MAP, PASSES_MAP, PACES_MAP,
 ];
 
 /// The programs in the kernel, attached to nothing.
@@ -186,7 +186,7 @@ fn lacks_capability() -> bool {
 }
 
 /// The kernel's error with the end of what the verifier says, which is where it gives the reason.
-fn last_lines(error: &ProgramError) -> String {
+pub(super) fn last_lines(error: &ProgramError) -> String {
     const LINES: usize = 6;
     let ProgramError::LoadError { io_error, verifier_log } = error else {
         return error.to_string();

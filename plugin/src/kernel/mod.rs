@@ -9,10 +9,15 @@ mod audit;
 mod errno;
 mod events;
 pub mod examine;
+mod execs;
 mod hits;
 mod inherit;
+mod instance;
 mod load;
+mod loader;
 mod object;
+mod own;
+mod paces;
 mod pins;
 mod policies;
 mod pool;
@@ -38,9 +43,14 @@ use plugin_common::abi::{
 
 pub use self::audit::Damage;
 pub use self::events::PacketEvents;
+pub(crate) use self::execs::TRACEFS;
+pub use self::execs::{Execs, ExecsError};
 pub use self::hits::HitCounters;
 pub use self::inherit::{CleanError, clean};
+pub use self::instance::{Instance, InstanceKey, Loaded, Order, verify};
 pub use self::load::{LoadError, ProgramIdentity, Programs, probe};
+pub use self::loader::LoaderReply;
+pub use self::paces::PaceCounters;
 pub use self::pins::{DEFAULT_DIRECTORY, Layout, Pins, PinsError, is_on_bpf_fs, layouts};
 pub use self::query::{AttachedProgram, attached};
 pub use self::refusal::Refusal;
@@ -66,6 +76,8 @@ pub struct Kernel {
     /// Interfaces from which the worker is removing a filter.
     removing: BTreeMap<Ifindex, (Way, attach::Filter)>,
     identities: BTreeMap<Hook, ProgramIdentity>,
+    /// Programs of the operator's.
+    own: own::Own,
     rtnl: Rtnl,
     /// Closes new interfaces.
     guard: worker::Worker,
@@ -99,6 +111,7 @@ impl Kernel {
             qdiscs: BTreeSet::new(),
             removing: BTreeMap::new(),
             identities,
+            own: own::Own::default(),
             rtnl: Rtnl::open()?,
         };
         Ok((kernel, events))
@@ -117,6 +130,8 @@ impl Kernel {
             Step::Detach { ifindex, hook, attachment } => {
                 self.detach(ifindex, (hook, attachment), true)
             }
+            Step::AttachOwn { way, program, .. } => self.attach_own(way, program, interface),
+            Step::DetachOwn { ifindex, way, .. } => self.detach_own(ifindex, way, true),
             Step::Forget { .. } => self.release(step),
         }
     }
@@ -132,13 +147,15 @@ impl Kernel {
             Step::Detach { ifindex, hook, attachment } => {
                 self.detach(ifindex, (hook, attachment), false)
             }
+            Step::DetachOwn { ifindex, way, .. } => self.detach_own(ifindex, way, false),
             Step::Forget { ifindex } => {
                 self.forget(ifindex);
                 Ok(())
             }
-            Step::SetPolicy { .. } | Step::Attach { .. } | Step::Guard { .. } => {
-                Err(Refusal::new(format!("{step:?} takes nothing away")))
-            }
+            Step::SetPolicy { .. }
+            | Step::Attach { .. }
+            | Step::AttachOwn { .. }
+            | Step::Guard { .. } => Err(Refusal::new(format!("{step:?} takes nothing away"))),
         }
     }
 
@@ -148,6 +165,7 @@ impl Kernel {
         self.qdiscs.remove(&ifindex);
         self.removing.remove(&ifindex);
         self.attached.retain(|(index, _), attached| *index != ifindex || !attached.is_filter());
+        self.own.release_gone(ifindex);
     }
 
     /// One write: the programs see the old entry or the new one.
@@ -232,6 +250,11 @@ const fn observer(hook: Hook) -> Observer {
         Hook::Egress => Observer::Egress,
         Hook::Ingress => Observer::Ingress,
     }
+}
+
+/// The hook whose program counts under an observer of this number.
+pub(crate) fn hook_of(number: u32) -> Option<Hook> {
+    Hook::ALL.into_iter().find(|hook| observer(*hook) as u32 == number)
 }
 
 /// The program of a hook, as the type that attaches it.

@@ -3,10 +3,15 @@
 //!
 //! ```text
 //! /sys/fs/bpf/ebpf-netns/       0700; locked by the daemon that runs
-//!     v3/                       the layout of the maps (plugin_common::abi)
+//!     v4/                       the layout of the maps (plugin_common::abi)
 //!         maps/POLICY …
 //!         programs/ebpf_netns_xdp …
 //!         links/17-egress-tcx   ifindex, hook, attachment
+//!         links/17-xdp-generic-own    a program of the operator's
+//!     containers/ID/NAME/       of NAME.o of the operator's programs, for the container of this id:
+//!         maps/…                its maps, for whoever wants to read them
+//!         programs/FUNCTION
+//!         object/HASH/          of which file they are
 //! ```
 //!
 //! Knows names and files; of the objects behind them it knows nothing.
@@ -32,7 +37,7 @@ const USUAL_MOUNT_POINT: &str = "/sys/fs/bpf";
 
 /// The layout of the maps that this version writes. To be raised with every change of a map's key
 /// or value, so that no program reads what was written for another.
-const LAYOUT: u32 = 3;
+const LAYOUT: u32 = 4;
 
 /// The directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +109,8 @@ pub struct Pins {
 pub(super) struct PinnedWay {
     pub ifindex: Ifindex,
     pub way: Way,
+    /// Whether it has a program of the operator's.
+    pub is_own: bool,
     pub path: PathBuf,
 }
 
@@ -159,13 +166,23 @@ impl Pins {
         self.layout().join("links").join(link_name(ifindex, way))
     }
 
+    /// The link of a program of the operator's.
+    pub(super) fn own_link(&self, ifindex: Ifindex, way: Way) -> PathBuf {
+        self.layout().join("links").join(format!("{}-{OWN}", link_name(ifindex, way)))
+    }
+
+    /// What is loaded for containers.
+    pub(super) fn containers(&self) -> PathBuf {
+        self.root.join("containers")
+    }
+
     /// The pinned links of every layout, in the order of their names.
     pub(super) fn links(&self) -> Result<Vec<PinnedWay>, PinsError> {
         let mut found = Vec::new();
         for (_, layout) in self.layouts()? {
             for (name, path) in entries(&layout.join("links"))? {
-                if let Some((ifindex, way)) = parse_link_name(&name) {
-                    found.push(PinnedWay { ifindex, way, path });
+                if let Some((ifindex, way, is_own)) = parse_link_name(&name) {
+                    found.push(PinnedWay { ifindex, way, is_own, path });
                 }
             }
         }
@@ -192,6 +209,7 @@ impl Pins {
         for (_, layout) in self.layouts()? {
             remove_tree(&layout)?;
         }
+        remove_tree(&self.containers())?;
         fs::remove_dir(&self.root).map_err(failed("remove", &self.root))
     }
 
@@ -242,18 +260,26 @@ pub(super) fn unpin(path: &Path) -> Result<(), PinsError> {
     }
 }
 
+/// What the name of a link ends in that has a program of the operator's.
+const OWN: &str = "own";
+
 /// Dots cannot be in names of the BPF file system.
 fn link_name(ifindex: Ifindex, (hook, attachment): Way) -> String {
     format!("{ifindex}-{}-{}", hook.name(), attachment.name())
 }
 
-fn parse_link_name(name: &str) -> Option<(Ifindex, Way)> {
+fn parse_link_name(name: &str) -> Option<(Ifindex, Way, bool)> {
     let mut words = name.split('-');
     let ifindex = Ifindex::try_from(words.next()?.parse::<u32>().ok()?).ok()?;
     let (hook, attachment) = (words.next()?, words.next()?);
     let hook = Hook::ALL.into_iter().find(|known| known.name() == hook)?;
     let attachment = Attachment::ALL.into_iter().find(|known| known.name() == attachment)?;
-    words.next().is_none().then_some((ifindex, (hook, attachment)))
+    let is_own = match words.next() {
+        None => false,
+        Some(OWN) => true,
+        Some(_) => return None,
+    };
+    words.next().is_none().then_some((ifindex, (hook, attachment), is_own))
 }
 
 fn require_bpf_fs(root: &Path) -> Result<(), PinsError> {
@@ -282,7 +308,7 @@ fn no_bpf_fs(root: &Path) -> PinsError {
 }
 
 /// Makes a directory for this user alone, or sees that it is.
-fn make_directory(path: &Path) -> Result<(), PinsError> {
+pub(super) fn make_directory(path: &Path) -> Result<(), PinsError> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -303,7 +329,7 @@ fn make_directory(path: &Path) -> Result<(), PinsError> {
 }
 
 /// Name and path of what is in a directory, in the order of the names; nothing if it is gone.
-fn entries(directory: &Path) -> Result<Vec<(String, PathBuf)>, PinsError> {
+pub(super) fn entries(directory: &Path) -> Result<Vec<(String, PathBuf)>, PinsError> {
     let found = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         found => found.map_err(failed("list", directory))?,
@@ -318,7 +344,7 @@ fn entries(directory: &Path) -> Result<Vec<(String, PathBuf)>, PinsError> {
     Ok(entries)
 }
 
-fn remove_tree(path: &Path) -> Result<(), PinsError> {
+pub(super) fn remove_tree(path: &Path) -> Result<(), PinsError> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
         _ => Ok(()),
@@ -340,7 +366,10 @@ mod tests {
         for hook in Hook::ALL {
             for attachment in Attachment::ALL {
                 let name = link_name(ifindex, (hook, attachment));
-                assert_eq!(parse_link_name(&name), Some((ifindex, (hook, attachment))), "{name}");
+                let way = (hook, attachment);
+                assert_eq!(parse_link_name(&name), Some((ifindex, way, false)), "{name}");
+                let own = format!("{name}-own");
+                assert_eq!(parse_link_name(&own), Some((ifindex, way, true)), "{own}");
                 assert!(!name.contains('.'), "{name}: the kernel refuses dots");
             }
         }

@@ -9,7 +9,7 @@ use ebpf_netns::{Ifindex, Link};
 use nix::errno::Errno;
 use serde::Serialize;
 
-use super::{ProgramIdentity, errno, load};
+use super::{ProgramIdentity, errno, load, own};
 use crate::plan::Hook;
 
 /// The hooks of TCX, each with its side of the interface.
@@ -49,10 +49,11 @@ pub fn attached(link: &Link) -> Vec<AttachedProgram> {
     found
 }
 
-/// Whether a program or a filter has the name of one of the daemon's.
+/// Whether a program or a filter has the name of one of the daemon's, or of a filter that it attached
+/// for the operator.
 #[must_use]
 pub fn is_ours(name: &str) -> bool {
-    Hook::ALL.into_iter().any(|hook| load::program_name(hook) == name)
+    name == own::NAME || Hook::ALL.into_iter().any(|hook| load::program_name(hook) == name)
 }
 
 /// The names of all programs in the kernel, by their ids. Needs `CAP_SYS_ADMIN`.

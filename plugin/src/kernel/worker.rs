@@ -6,6 +6,7 @@
 //! they were given.
 
 use std::os::fd::AsFd as _;
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
@@ -20,6 +21,7 @@ use ebpf_netns::{Ifindex, Link as Interface, Rtnl};
 
 use super::attach::{Filter, HANDLE, PRIORITIES, direction, take_filter_off};
 use super::load::{self, LoadError};
+use super::own;
 use super::pins::Pins;
 use super::query;
 use super::refusal::{AttachError, Attempt, Refusal};
@@ -35,6 +37,8 @@ pub type Reply = Box<dyn FnOnce(Done) + Send>;
 pub struct Done {
     pub(super) ifindex: Ifindex,
     pub(super) way: Way,
+    /// Whether it was to do with a program of the operator's.
+    pub(super) is_own: bool,
     pub(super) result: Result<Made, Refusal>,
 }
 
@@ -74,8 +78,14 @@ struct Job {
 enum Task {
     Guard(Interface),
     Attach(Interface),
+    /// A program of the operator's, which is pinned there.
+    AttachOwn(Interface, PathBuf),
     Close(Ifindex, FdLink),
+    /// As [`Self::Close`], of a program of the operator's.
+    CloseOwn(Ifindex, FdLink),
     Remove(Ifindex, Filter),
+    /// The filter of this priority, with a program of the operator's.
+    RemoveOwn(Ifindex, u16),
     Verify(Box<VethPair>),
 }
 
@@ -137,6 +147,21 @@ impl Worker {
         self.give(Job { way, task: Task::Attach(interface.clone()), reply: Some(reply) });
     }
 
+    /// Has a link made for a program of the operator's, which is pinned there.
+    pub(super) fn attach_own(&self, way: Way, interface: &Interface, pin: PathBuf, reply: Reply) {
+        self.give(Job { way, task: Task::AttachOwn(interface.clone(), pin), reply: Some(reply) });
+    }
+
+    /// As [`Self::close`], of a program of the operator's.
+    pub(super) fn close_own(&self, ifindex: Ifindex, way: Way, link: FdLink, reply: Option<Reply>) {
+        self.give(Job { way, task: Task::CloseOwn(ifindex, link), reply });
+    }
+
+    /// Has the filter of this priority removed, with a program of the operator's.
+    pub(super) fn remove_own(&self, ifindex: Ifindex, way: Way, priority: u16, reply: Reply) {
+        self.give(Job { way, task: Task::RemoveOwn(ifindex, priority), reply: Some(reply) });
+    }
+
     /// Has a link closed, which waits for the kernel's lock even where its interface is gone.
     pub(super) fn close(&self, ifindex: Ifindex, way: Way, link: FdLink, reply: Option<Reply>) {
         self.give(Job { way, task: Task::Close(ifindex, link), reply });
@@ -185,7 +210,7 @@ impl Drop for Worker {
 }
 
 /// Has something done, and waits for it.
-fn wait_for(give: impl FnOnce(Reply)) -> Result<Done, Refusal> {
+pub(super) fn wait_for(give: impl FnOnce(Reply)) -> Result<Done, Refusal> {
     let (reply, done) = mpsc::channel();
     // Whoever asks waits for it.
     give(Box::new(move |made| reply.send(made).unwrap_or_default()));
@@ -220,28 +245,41 @@ impl Hands {
     }
 
     fn work(&mut self, way: Way, task: Task) -> Done {
-        match task {
+        let is_own = matches!(task, Task::AttachOwn(..) | Task::CloseOwn(..) | Task::RemoveOwn(..));
+        let (ifindex, result) = match task {
             Task::Guard(interface) => {
-                let result = self.guard(&interface).map(|added| Made::Guard { added });
-                Done { ifindex: interface.index, way, result }
+                (interface.index, self.guard(&interface).map(|added| Made::Guard { added }))
             }
             Task::Attach(interface) => {
-                let result = self.attach(way, &interface).map(Made::Link);
-                Done { ifindex: interface.index, way, result }
+                let made = self.make_link(way, &interface);
+                (interface.index, self.judge(way, &interface, made).map(Made::Link))
             }
-            Task::Close(ifindex, link) => {
+            Task::AttachOwn(interface, pin) => {
+                let ours = match way.0 {
+                    Hook::Xdp | Hook::Egress => &self.egress,
+                    Hook::Ingress => &self.ingress,
+                };
+                let made = own::make_link(way, &interface, &pin, ours);
+                (interface.index, self.judge(way, &interface, made).map(Made::Link))
+            }
+            Task::Close(ifindex, link) | Task::CloseOwn(ifindex, link) => {
                 drop(link);
-                Done { ifindex, way, result: Ok(Made::Nothing) }
+                (ifindex, Ok(Made::Nothing))
             }
             Task::Remove(ifindex, filter) => {
                 let removed = take_filter_off(&self.rtnl, ifindex, way.0, filter);
-                Done { ifindex, way, result: removed.map(|()| Made::Nothing) }
+                (ifindex, removed.map(|()| Made::Nothing))
+            }
+            Task::RemoveOwn(ifindex, priority) => {
+                let removed = own::take_filter_off(&self.rtnl, ifindex, direction(way.0), priority);
+                (ifindex, removed.map(|()| Made::Nothing))
             }
             Task::Verify(pair) => {
-                let result = Ok(Made::Look(veth::verify(&self.rtnl, &pair).map(drop)));
-                Done { ifindex: pair.host.index, way, result }
+                let seen = veth::verify(&self.rtnl, &pair).map(drop);
+                (pair.host.index, Ok(Made::Look(seen)))
             }
-        }
+        };
+        Done { ifindex, way, is_own, result }
     }
 
     /// Attaches the filters of both directions in one call to the kernel; whether the qdisc was added.
@@ -259,15 +297,27 @@ impl Hands {
         Ok([filter(Hook::Egress, &self.egress)?, filter(Hook::Ingress, &self.ingress)?])
     }
 
-    fn attach(&mut self, way: Way, interface: &Interface) -> Result<FdLink, Refusal> {
-        let (hook, attachment) = way;
-        let made = match attachment {
-            Attachment::XdpGeneric => self.attach_xdp(interface, XdpMode::Skb),
-            Attachment::XdpNative => self.attach_xdp(interface, XdpMode::Driver),
-            Attachment::XdpOffload => self.attach_xdp(interface, XdpMode::Hardware),
-            Attachment::Tcx => self.attach_tcx(hook, interface),
+    fn make_link(
+        &mut self,
+        (hook, attachment): Way,
+        to: &Interface,
+    ) -> Result<FdLink, AttachError> {
+        match attachment {
+            Attachment::XdpGeneric => self.attach_xdp(to, XdpMode::Skb),
+            Attachment::XdpNative => self.attach_xdp(to, XdpMode::Driver),
+            Attachment::XdpOffload => self.attach_xdp(to, XdpMode::Hardware),
+            Attachment::Tcx => self.attach_tcx(hook, to),
             Attachment::Clsact => Err(Refusal::new("a filter is no link: a bug".to_owned()).into()),
-        };
+        }
+    }
+
+    /// Whether a link is one of the interface that was meant, and why there is none.
+    fn judge(
+        &self,
+        (_, attachment): Way,
+        interface: &Interface,
+        made: Result<FdLink, AttachError>,
+    ) -> Result<FdLink, Refusal> {
         let made = made.map_err(|error| {
             let holder = interface.xdp.map(|xdp| query::describe(xdp.program_id));
             Refusal::explain(&error, &Attempt { attachment, interface, holder: holder.as_deref() })

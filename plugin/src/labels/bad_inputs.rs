@@ -182,7 +182,7 @@ const KEYS_AND_TEXT: &[Row] = &[
     (
         "L18",
         &[("xdp.mode", "generic")],
-        "label xdp.mode: has no effect without xdp.policy: add xdp.policy",
+        "label xdp.mode: has no effect without xdp.policy or xdp.program: add xdp.policy or xdp.program",
     ),
     (
         "L19",

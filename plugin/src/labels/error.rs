@@ -44,7 +44,7 @@ impl LabelPlace {
 enum Problem {
     UnknownKey { suggestion: Option<&'static str> },
     AlmostOurKey { meant: String },
-    NotYet,
+    Program { found: String, expected: &'static str },
     RulesOnXdp,
     RulesOfPolicyOnXdp { policy: String },
     NoRulesThere { policy: String, direction: Direction },
@@ -65,8 +65,9 @@ impl LabelError {
         Self::new(key, Problem::AlmostOurKey { meant })
     }
 
-    pub(super) fn not_yet(key: &str) -> Self {
-        Self::new(key, Problem::NotYet)
+    /// `found` is not the name of a program.
+    pub(super) fn bad_program(key: &str, found: &str, expected: &'static str) -> Self {
+        Self::new(key, Problem::Program { found: found.to_owned(), expected })
     }
 
     pub(super) fn rules_on_xdp(key: &str) -> Self {
@@ -145,13 +146,13 @@ impl LabelError {
         match &self.problem {
             Problem::UnknownKey { .. }
             | Problem::AlmostOurKey { .. }
-            | Problem::NotYet
             | Problem::RulesOnXdp
             | Problem::WithoutPolicy { .. }
             | Problem::KeyTooLong => LabelPlace::Key,
             Problem::RulesOfPolicyOnXdp { .. }
             | Problem::NoRulesThere { .. }
             | Problem::TooManyRules { .. }
+            | Problem::Program { .. }
             | Problem::ValueTooLong => LabelPlace::Value,
             Problem::Rule(error) => error.place().map_or(LabelPlace::Value, LabelPlace::of_value),
             Problem::Unexpected { column, .. } => LabelPlace::of_value((1, *column)),
@@ -200,7 +201,10 @@ impl fmt::Display for LabelError {
                 let meant = text::printable_up_to(meant, QUOTED_CHARS);
                 write!(f, "label \"{key}\": looks like {meant} but is not: write {meant} exactly")
             }
-            Problem::NotYet => write!(f, "label {key}: not supported by this version"),
+            Problem::Program { found, expected } => {
+                let found = text::printable_up_to(found, QUOTED_CHARS);
+                write!(f, "label {key}: found \"{found}\", {expected}")
+            }
             Problem::RulesOnXdp => write!(
                 f,
                 "label {key}: rules are for tc.ingress and tc.egress: XDP sees one direction and \
@@ -304,6 +308,20 @@ impl fmt::Display for LabelErrors {
             write!(f, "{between}and {} more", self.more)?;
         }
         Ok(())
+    }
+}
+
+impl LabelErrors {
+    /// What is wrong, of keys that are options of a network and no labels.
+    #[must_use]
+    pub fn of_options(&self) -> impl fmt::Display {
+        fmt::from_fn(|f| {
+            for (position, error) in self.told.iter().enumerate() {
+                let between = if position == 0 { "" } else { "; " };
+                write!(f, "{between}option {}", error.of_a_key())?;
+            }
+            if self.more > 0 { write!(f, "; and {} more", self.more) } else { Ok(()) }
+        })
     }
 }
 

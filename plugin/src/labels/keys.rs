@@ -16,11 +16,13 @@ pub(super) enum Key {
     TcEgress,
     TcAudit,
     XdpAudit,
+    XdpProgram,
+    TcProgram,
 }
 
 const PREFIXES: [&str; 2] = ["xdp.", "tc."];
 
-const KNOWN: [(&str, Key); 8] = [
+const KNOWN: [(&str, Key); 10] = [
     ("xdp.policy", Key::XdpPolicy),
     ("xdp.mode", Key::XdpMode),
     ("tc.policy", Key::TcPolicy),
@@ -29,10 +31,9 @@ const KNOWN: [(&str, Key); 8] = [
     ("tc.egress", Key::TcEgress),
     ("tc.audit", Key::TcAudit),
     ("xdp.audit", Key::XdpAudit),
+    ("xdp.program", Key::XdpProgram),
+    ("tc.program", Key::TcProgram),
 ];
-
-/// Keys of the label language that this version does not act on.
-const LATER: [&str; 2] = ["xdp.program", "tc.program"];
 
 const XDP_RULES: [&str; 2] = ["xdp.ingress", "xdp.egress"];
 
@@ -51,9 +52,6 @@ pub(super) fn classify(key: &str) -> Result<Key, LabelError> {
     if let Some((_, known)) = KNOWN.iter().find(|(name, _)| *name == key) {
         return Ok(*known);
     }
-    if LATER.contains(&key) {
-        return Err(LabelError::not_yet(key));
-    }
     if XDP_RULES.contains(&key) {
         return Err(LabelError::rules_on_xdp(key));
     }
@@ -65,7 +63,7 @@ pub(super) fn classify(key: &str) -> Result<Key, LabelError> {
 }
 
 fn all_keys() -> impl Iterator<Item = &'static str> {
-    KNOWN.iter().map(|(name, _)| *name).chain(LATER)
+    KNOWN.iter().map(|(name, _)| *name)
 }
 
 fn under_our_prefix(key: &str) -> bool {

@@ -30,6 +30,7 @@ pub(crate) use self::presets::format_presets;
 pub use self::presets::parse_list;
 pub use self::rules::parse_rules;
 pub use self::size::check_size;
+use crate::programs::ProgramName;
 use crate::rules::{Direction as RuleDirection, MAX_RULES, RuleList};
 
 /// Longest key under our prefixes, in bytes.
@@ -37,7 +38,7 @@ pub const MAX_KEY_BYTES: usize = 256;
 /// Longest value of a label, in bytes.
 pub const MAX_VALUE_BYTES: usize = 4096;
 
-/// What the labels of one container ask for. At least one of the two is there.
+/// What the labels of one container ask for. At least one of the policies and programs is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LabelPolicy {
     /// `xdp.*`.
@@ -48,6 +49,17 @@ pub struct LabelPolicy {
     pub audit: Audit,
     /// Which of the operator's policies they name.
     pub named: Named,
+    /// Which of the operator's programs they name.
+    pub programs: Programs,
+}
+
+/// `xdp.program` and `tc.program`, where they name some.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Programs {
+    /// For XDP, with where it is to run.
+    pub xdp: Option<(ProgramName, XdpMode)>,
+    /// For TC, with the packets that it sees: the container's direction.
+    pub tc: Option<(ProgramName, Direction)>,
 }
 
 /// The operator's policies that `xdp.policy` and `tc.policy` name, where they name some.
@@ -192,6 +204,8 @@ struct Fields {
     tc_egress: Option<Arc<RuleList>>,
     tc_ingress: Option<Arc<RuleList>>,
     tc_audit: Option<bool>,
+    xdp_program: Option<ProgramName>,
+    tc_program: Option<ProgramName>,
 }
 
 impl Fields {
@@ -206,8 +220,13 @@ impl Fields {
             Audit { xdp: xdp_audit.unwrap_or_default(), tc: self.tc_audit.unwrap_or_default() };
         let xdp =
             xdp_policy.map(|presets| XdpPolicy { presets, mode: xdp_mode.unwrap_or_default() });
+        let programs = Programs {
+            xdp: self.xdp_program.clone().map(|name| (name, xdp_mode.unwrap_or_default())),
+            tc: self.tc_program.clone().map(|name| (name, self.tc_direction.unwrap_or_default())),
+        };
         let tc = self.tc().map_err(|error| vec![error])?;
-        Ok((xdp.is_some() || tc.is_some()).then_some(LabelPolicy { xdp, tc, audit, named }))
+        let anything = xdp.is_some() || tc.is_some() || programs != Programs::default();
+        Ok(anything.then_some(LabelPolicy { xdp, tc, audit, named, programs }))
     }
 
     /// Every key that has no effect for want of another.
@@ -215,10 +234,12 @@ impl Fields {
         let Self { xdp_policy, xdp_mode, xdp_audit, tc_policy, tc_direction, .. } = self;
         let Self { tc_egress, tc_ingress, tc_audit, .. } = self;
         let any_tc = tc_policy.is_some() || tc_egress.is_some() || tc_ingress.is_some();
+        let any_xdp = xdp_policy.is_some() || self.xdp_program.is_some();
+        let directed = tc_policy.is_some() || self.tc_program.is_some();
         let modifiers = [
-            ("xdp.mode", xdp_mode.is_some(), xdp_policy.is_some(), "xdp.policy"),
+            ("xdp.mode", xdp_mode.is_some(), any_xdp, "xdp.policy or xdp.program"),
             ("xdp.audit", xdp_audit.is_some(), xdp_policy.is_some(), "xdp.policy"),
-            ("tc.direction", tc_direction.is_some(), tc_policy.is_some(), "tc.policy"),
+            ("tc.direction", tc_direction.is_some(), directed, "tc.policy or tc.program"),
             ("tc.audit", tc_audit.is_some(), any_tc, "tc.policy, tc.egress or tc.ingress"),
         ];
         let missing =
@@ -313,6 +334,8 @@ fn read(key: &str, value: &str, policies: &Policies, fields: &mut Fields) -> Res
                 ],
             )?);
         }
+        Key::XdpProgram => fields.xdp_program = Some(program(key, value)?),
+        Key::TcProgram => fields.tc_program = Some(program(key, value)?),
         Key::XdpAudit => fields.xdp_audit = Some(word(key, value, &BOOLEANS)?),
         Key::TcAudit => fields.tc_audit = Some(word(key, value, &BOOLEANS)?),
         Key::TcEgress => {
@@ -323,6 +346,10 @@ fn read(key: &str, value: &str, policies: &Policies, fields: &mut Fields) -> Res
         }
     }
     Ok(())
+}
+
+fn program(key: &str, value: &str) -> Result<ProgramName, LabelError> {
+    ProgramName::parse(value).map_err(|expected| LabelError::bad_program(key, value, expected))
 }
 
 const BOOLEANS: [(&str, bool); 2] = [("true", true), ("false", false)];

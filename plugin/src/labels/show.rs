@@ -4,31 +4,23 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::presets::format_presets;
-use super::{Audit, Direction, LabelPolicy, NamedPolicy, TcPolicy, XdpMode, XdpPolicy};
+use super::{Audit, Direction, LabelPolicy, NamedPolicy, Programs, TcPolicy, XdpMode, XdpPolicy};
 use crate::rules::{Direction as RuleDirection, RuleList};
 
 impl fmt::Display for LabelPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { xdp, tc, audit: Audit { xdp: xdp_audit, tc: tc_audit }, named: _ } = self;
+        let Self { xdp, tc, audit: Audit { xdp: xdp_audit, tc: tc_audit }, named: _, programs } =
+            self;
         let mut parts = Vec::new();
         if let Some(XdpPolicy { presets, mode }) = xdp {
-            let mode = match mode {
-                XdpMode::Auto => "auto",
-                XdpMode::Native => "native",
-                XdpMode::Generic => "generic",
-                XdpMode::Offload => "offload",
-            };
+            let mode = mode.name();
             let audit = audited(*xdp_audit);
             parts.push(format!("XDP ({mode}){audit}, egress: {}", format_presets(*presets)));
         }
         if let Some(TcPolicy { presets, direction, egress, ingress }) = tc {
             let audit = audited(*tc_audit);
             if let Some(presets) = presets {
-                let direction = match direction {
-                    Direction::Egress => "egress",
-                    Direction::Ingress => "ingress",
-                    Direction::Both => "egress and ingress",
-                };
+                let direction = direction.name();
                 parts.push(format!("TC{audit}, {direction}: {}", format_presets(*presets)));
             }
             let lists = [(RuleDirection::Egress, egress), (RuleDirection::Ingress, ingress)];
@@ -37,7 +29,35 @@ impl fmt::Display for LabelPolicy {
                 parts.extend(shown.map(|rules| format!("TC{audit}, {rules}")));
             }
         }
+        let Programs { xdp, tc } = programs;
+        if let Some((name, mode)) = xdp {
+            parts.push(format!("XDP ({}), egress: program {name}", mode.name()));
+        }
+        if let Some((name, direction)) = tc {
+            parts.push(format!("TC, {}: program {name}", direction.name()));
+        }
         f.write_str(&parts.join("; "))
+    }
+}
+
+impl XdpMode {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Offload => "offload",
+        }
+    }
+}
+
+impl Direction {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Egress => "egress",
+            Self::Ingress => "ingress",
+            Self::Both => "egress and ingress",
+        }
     }
 }
 

@@ -170,13 +170,32 @@ fn a_key_that_only_looks_like_ours_is_refused() {
 }
 
 #[test]
-fn keys_of_later_versions_are_refused_with_the_reason() {
-    for key in ["xdp.program", "tc.program"] {
-        refuses(&[(key, "x")], &[key, "not supported by this version"]);
-    }
+fn rules_for_xdp_are_refused_with_the_reason() {
     for key in ["xdp.ingress", "xdp.egress"] {
         refuses(&[(key, "allow tcp 80")], &[key, "rules are for tc."]);
     }
+}
+
+#[test]
+fn programs_are_named_by_file_and_function() {
+    let labels = [
+        ("xdp.program", "count.o"),
+        ("xdp.mode", "native"),
+        ("tc.program", "mark.o#mark"),
+        ("tc.direction", "ingress"),
+    ];
+    let name = |value| ProgramName::parse(value).unwrap();
+    let programs = Programs {
+        xdp: Some((name("count.o"), XdpMode::Native)),
+        tc: Some((name("mark.o#mark"), Direction::Ingress)),
+    };
+    accepts(&labels, &LabelPolicy { programs, ..LabelPolicy::default() });
+    for key in ["xdp.program", "tc.program"] {
+        refuses(&[(key, "../count.o")], &[key, "found \"../count.o\"", "no path"]);
+        refuses(&[(key, "count.c")], &[key, "ends in .o"]);
+        refuses(&[(key, "count.o#")], &[key, "as in C"]);
+    }
+    refuses(&[("xdp.program", "count.o"), ("xdp.audit", "true")], &["xdp.audit", "xdp.policy"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@
 use plugin_common::abi::InterfacePolicy;
 use plugin_common::presets::Presets;
 
-use super::{Attachment, Hook, Refusals, Target, TcFlavour};
+use super::{Attachment, Hook, OwnPrograms, Refusals, Target, TcFlavour};
 use crate::labels::{XdpMode, XdpPolicy};
 use crate::policy::{Demand, Rules, add};
 
@@ -39,10 +39,10 @@ const AUTO_IS_GENERIC: &str =
 
 /// Chooses what to attach.
 #[must_use]
-pub fn choose(demand: &Demand, tc: TcFlavour, refusals: &Refusals) -> Choice {
+pub fn choose(demand: &Demand, own: &OwnPrograms, tc: TcFlavour, refusals: &Refusals) -> Choice {
     match demand {
         Demand::Close(reason) => closed(reason.clone(), tc_ways(tc), refusals),
-        Demand::Enforce(rules) => match enforce(rules, tc, refusals) {
+        Demand::Enforce(rules) => match enforce(rules, own, tc, refusals) {
             Ok(choice) => choice,
             Err(reason) => closed(reason, tc_ways(tc), refusals),
         },
@@ -62,19 +62,89 @@ pub fn quarantine(reason: String, refusals: &Refusals) -> Choice {
     choice
 }
 
-fn enforce(rules: &Rules, tc: TcFlavour, refusals: &Refusals) -> Result<Choice, String> {
+fn enforce(
+    rules: &Rules,
+    own: &OwnPrograms,
+    tc: TcFlavour,
+    refusals: &Refusals,
+) -> Result<Choice, String> {
     let mut choice =
         Choice { target: Target::default(), outcome: Outcome::Enforced, notes: Vec::new() };
+    let rules = &leave_xdp_to_program(rules, &mut choice.notes)?;
     if rules.needs_rules() {
         place_rules(rules, tc_ways(tc), refusals, &mut choice)?;
-        return Ok(choice);
+    } else {
+        place_presets(rules, tc, refusals, &mut choice)?;
     }
+    place_programs(rules, own, (tc_ways(tc), refusals), &mut choice)?;
+    Ok(choice)
+}
+
+/// XDP has one place: what `xdp.policy` asks for is for TC where a program of the operator's has it.
+fn leave_xdp_to_program(rules: &Rules, notes: &mut Vec<String>) -> Result<Rules, String> {
+    let mut rules = rules.clone();
+    if !rules.programs.contains_key(&Hook::Xdp) {
+        return Ok(rules);
+    }
+    let Some(XdpPolicy { presets, mode }) = rules.xdp.take() else { return Ok(rules) };
+    if mode != XdpMode::Auto {
+        return Err("xdp.program has the only place that XDP has, and xdp.policy is to be there \
+                    too, in the mode of xdp.mode: ask for one of them, or leave out xdp.mode"
+            .to_owned());
+    }
+    rules.egress = add(rules.egress, Some(presets));
+    notes.push(
+        "TC applies xdp.policy, with the same verdicts: xdp.program has XDP's place".to_owned(),
+    );
+    Ok(rules)
+}
+
+/// Places the operator's programs, and ours at TC in the same direction: what ours lets pass goes to
+/// theirs at TC, and what theirs lets pass at XDP comes to ours.
+fn place_programs(
+    rules: &Rules,
+    own: &OwnPrograms,
+    (tc, refusals): (&[Attachment], &Refusals),
+    choice: &mut Choice,
+) -> Result<(), String> {
+    for (hook, program) in &rules.programs {
+        let Some(id) = own.loaded.get(hook) else {
+            return Err(format!("{}: is not loaded: a bug", program.name));
+        };
+        let at_tc = if *hook == Hook::Xdp { Hook::Egress } else { *hook };
+        let attachment = if let Some(attachment) = choice.target.hooks.get(&at_tc) {
+            *attachment
+        } else {
+            let attachment = first_left(at_tc, tc, refusals)?;
+            note_fallback(at_tc, tc, attachment, refusals, &mut choice.notes);
+            choice.target.hooks.insert(at_tc, attachment);
+            attachment
+        };
+        let ways = if *hook == Hook::Xdp { xdp_ways(program.mode) } else { &[attachment] };
+        let taken = first_left(*hook, ways, &own.refusals)?;
+        if *hook == Hook::Xdp {
+            if program.mode == XdpMode::Auto && taken == Attachment::XdpGeneric {
+                choice.notes.push(AUTO_IS_GENERIC.to_owned());
+            }
+            note_fallback(*hook, ways, taken, &own.refusals, &mut choice.notes);
+        }
+        choice.target.own.insert(*hook, (taken, *id));
+    }
+    Ok(())
+}
+
+fn place_presets(
+    rules: &Rules,
+    tc: TcFlavour,
+    refusals: &Refusals,
+    choice: &mut Choice,
+) -> Result<(), String> {
     let mut egress = rules.egress;
     if let Some(xdp) = rules.xdp {
-        egress = add(egress, place_xdp(xdp, refusals, &mut choice)?);
+        egress = add(egress, place_xdp(xdp, refusals, choice)?);
     }
     if let Some(presets) = egress {
-        place_egress(presets, tc_ways(tc), refusals, &mut choice)?;
+        place_egress(presets, tc_ways(tc), refusals, choice)?;
     }
     if let Some(presets) = rules.ingress {
         let attachment = first_left(Hook::Ingress, tc_ways(tc), refusals)?;
@@ -82,7 +152,7 @@ fn enforce(rules: &Rules, tc: TcFlavour, refusals: &Refusals) -> Result<Choice, 
         choice.target.policy.ingress = presets;
         choice.target.hooks.insert(Hook::Ingress, attachment);
     }
-    Ok(choice)
+    Ok(())
 }
 
 /// Places rules at TC, which sees both directions: a connection is known by what both sides send.
@@ -254,7 +324,7 @@ mod tests {
         refusals: &[(Hook, Attachment, &str)],
         hooks: &[(Hook, Attachment)],
     ) -> Choice {
-        let choice = choose(demand, TcFlavour::Auto, &refused(refusals));
+        let choice = choose(demand, &OwnPrograms::default(), TcFlavour::Auto, &refused(refusals));
         let expected = hooks.iter().copied().collect();
         assert_eq!(choice.target.hooks, expected, "{demand:?} with {refusals:?}");
         choice
@@ -309,6 +379,7 @@ mod tests {
     fn a_forced_flavour_is_not_swapped() {
         let choice = choose(
             &tc(),
+            &OwnPrograms::default(),
             TcFlavour::Tcx,
             &refused(&[
                 (Hook::Egress, Attachment::Tcx, OLD),
@@ -335,7 +406,8 @@ mod tests {
             let (author, policies) = (Author::Default { file: None }, Policies::default());
             let source = Source { author: &author, policies: &policies };
             let demand = Demand::Enforce(Rules::of(&policy, source));
-            let choice = choose(&demand, TcFlavour::Auto, &Refusals::new());
+            let choice =
+                choose(&demand, &OwnPrograms::default(), TcFlavour::Auto, &Refusals::new());
             assert_eq!(choice.outcome, Outcome::Enforced, "{pairs:?}");
             for hook in [Hook::Egress, Hook::Ingress] {
                 let attachment = choice.target.hooks.get(&hook);
@@ -369,7 +441,8 @@ mod tests {
                 .map(|(_, way)| (way, BUSY.to_owned()))
                 .collect();
             for demand in [xdp(XdpMode::Auto), xdp(XdpMode::Native), tc()] {
-                let Choice { target, outcome, .. } = choose(&demand, TcFlavour::Auto, &refusals);
+                let Choice { target, outcome, .. } =
+                    choose(&demand, &OwnPrograms::default(), TcFlavour::Auto, &refusals);
                 assert!(
                     target.hooks.iter().all(|(hook, way)| !refusals.contains_key(&(*hook, *way)))
                 );
@@ -383,6 +456,71 @@ mod tests {
                 assert!(seen.contains(asked), "{rules:?} {refusals:?}");
                 assert!(target.policy.ingress.contains(rules.ingress.unwrap_or_default()));
             }
+        }
+    }
+
+    /// Labels that name a program, with what is loaded at each hook.
+    fn with_programs(labels: &[(&str, &str)], own: &OwnPrograms, refusals: &Refusals) -> Choice {
+        let owned = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let policy = labels::parse(&owned.collect()).unwrap().unwrap();
+        let (author, policies) = (Author::Default { file: None }, Policies::default());
+        let source = Source { author: &author, policies: &policies };
+        choose(&Demand::Enforce(Rules::of(&policy, source)), own, TcFlavour::Auto, refusals)
+    }
+
+    fn loaded() -> OwnPrograms {
+        let loaded = [(Hook::Xdp, 7), (Hook::Egress, 8), (Hook::Ingress, 8)].into();
+        OwnPrograms { loaded, refusals: Refusals::new() }
+    }
+
+    #[test]
+    fn a_program_has_ours_beside_it_in_its_direction() {
+        let choice = with_programs(&[("xdp.program", "a.o")], &loaded(), &Refusals::new());
+        assert_eq!(choice.target.hooks, [(Hook::Egress, Attachment::Tcx)].into());
+        assert_eq!(choice.target.own, [(Hook::Xdp, (Attachment::XdpGeneric, 7))].into());
+        assert_eq!(choice.target.policy, InterfacePolicy::default(), "ours lets all pass");
+        let old =
+            refused(&[(Hook::Egress, Attachment::Tcx, OLD), (Hook::Ingress, Attachment::Tcx, OLD)]);
+        let choice = with_programs(&[("tc.program", "a.o")], &loaded(), &old);
+        let both = [Hook::Egress, Hook::Ingress].map(|hook| (hook, Attachment::Clsact));
+        assert_eq!(choice.target.hooks, both.into());
+        let own = both.map(|(hook, attachment)| (hook, (attachment, 8)));
+        assert_eq!(choice.target.own, own.into(), "in the way that ours is attached");
+    }
+
+    #[test]
+    fn what_xdp_policy_drops_is_dropped_by_tc_beside_a_program() {
+        let labels = [("xdp.program", "a.o"), ("xdp.policy", "drop-tcp"), ("xdp.mode", "native")];
+        let Choice { target, outcome, notes } = with_programs(&labels, &loaded(), &Refusals::new());
+        assert_eq!(outcome, Outcome::Enforced);
+        assert_eq!(target.policy.egress, Presets::DROP_TCP);
+        assert_eq!(target.hooks, [(Hook::Egress, Attachment::Tcx)].into());
+        assert_eq!(target.own, [(Hook::Xdp, (Attachment::XdpNative, 7))].into());
+        assert!(notes.iter().any(|note| note.contains("TC applies xdp.policy")), "{notes:?}");
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_attached_closes_the_interface() {
+        let xdp = |modes: &[Attachment]| {
+            let ways: Vec<_> = modes.iter().map(|mode| (Hook::Xdp, *mode, "busy")).collect();
+            OwnPrograms { refusals: refused(&ways), ..loaded() }
+        };
+        let generic = xdp(&[Attachment::XdpGeneric]);
+        let choice = with_programs(&[("xdp.program", "a.o")], &generic, &Refusals::new());
+        assert_eq!(choice.target.own, [(Hook::Xdp, (Attachment::XdpNative, 7))].into());
+        let named = [("xdp.program", "a.o"), ("xdp.mode", "generic")];
+        let none = xdp(&[Attachment::XdpGeneric, Attachment::XdpNative]);
+        let tc =
+            OwnPrograms { refusals: refused(&[(Hook::Ingress, Attachment::Tcx, OLD)]), ..loaded() };
+        for (labels, own) in [
+            (&named[..], generic),
+            (&[("xdp.program", "a.o")], none),
+            (&[("tc.program", "a.o")], tc),
+        ] {
+            let choice = with_programs(labels, &own, &Refusals::new());
+            assert!(matches!(choice.outcome, Outcome::Closed(_)), "{labels:?}: {choice:?}");
+            assert_eq!(choice.target.policy.ingress, Presets::CLOSED);
+            assert!(choice.target.own.is_empty() && choice.target.hooks.len() == 2, "{choice:?}");
         }
     }
 }

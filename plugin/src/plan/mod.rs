@@ -128,6 +128,19 @@ pub enum TcFlavour {
 /// A hook and how it is attached to.
 pub type Way = (Hook, Attachment);
 
+/// The kernel's number of a program of the operator's, which is loaded.
+pub type ProgramId = u32;
+
+/// The operator's programs for one interface: those that are loaded, and why some could not be
+/// attached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnPrograms {
+    /// By hook.
+    pub loaded: BTreeMap<Hook, ProgramId>,
+    /// As those of our programs, which may be attached where these may not.
+    pub refusals: Refusals,
+}
+
 /// What stands on one interface: nothing by default. More than one program may be on a hook while
 /// they are changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -138,6 +151,8 @@ pub struct Standing {
     pub ways: BTreeSet<Way>,
     /// What of it has the program of an earlier daemon, which enforces what that one was told.
     pub inherited: BTreeSet<Way>,
+    /// Where a program of the operator's is attached, and which.
+    pub own: BTreeMap<Way, ProgramId>,
 }
 
 /// What is to be attached to one interface: nothing by default.
@@ -147,6 +162,9 @@ pub struct Target {
     pub policy: InterfacePolicy,
     /// How each hook in use is attached.
     pub hooks: BTreeMap<Hook, Attachment>,
+    /// Programs of the operator's, which see what ours let pass at TC, and what comes at XDP. Where
+    /// there is one, ours is at TC in the same direction, by which all of it can be closed.
+    pub own: BTreeMap<Hook, (Attachment, ProgramId)>,
 }
 
 /// Why an attachment could not be made, by hook and way: it is not tried again until it is
@@ -186,6 +204,25 @@ pub enum Step {
         /// How it was attached.
         attachment: Attachment,
     },
+    /// Attach a program of the operator's behind ours, or put it in the place of the one that is
+    /// there.
+    AttachOwn {
+        /// The host-side veth.
+        ifindex: Ifindex,
+        /// Where.
+        way: Way,
+        /// Which.
+        program: ProgramId,
+    },
+    /// Detach the program of the operator's that is there.
+    DetachOwn {
+        /// The host-side veth.
+        ifindex: Ifindex,
+        /// Where.
+        way: Way,
+        /// Which.
+        program: ProgramId,
+    },
     /// Remove the interface from all maps.
     Forget {
         /// The host-side veth.
@@ -199,9 +236,10 @@ impl Step {
     #[must_use]
     pub fn is_slow(self) -> bool {
         match self {
-            Self::Attach { attachment, .. } | Self::Detach { attachment, .. } => {
-                attachment != Attachment::Clsact
-            }
+            Self::Attach { attachment, .. }
+            | Self::Detach { attachment, .. }
+            | Self::AttachOwn { way: (_, attachment), .. }
+            | Self::DetachOwn { way: (_, attachment), .. } => attachment != Attachment::Clsact,
             Self::SetPolicy { .. } | Self::Guard { .. } | Self::Forget { .. } => false,
         }
     }
@@ -210,6 +248,6 @@ impl Step {
     /// kernel's lock on all interfaces, which others may hold for long on a busy machine.
     #[must_use]
     pub fn can_wait(self) -> bool {
-        self.is_slow() || matches!(self, Self::Detach { .. })
+        self.is_slow() || matches!(self, Self::Detach { .. } | Self::DetachOwn { .. })
     }
 }

@@ -2,13 +2,16 @@
 //!
 //! The programs at clsact, which are attached in no time, hold the whole policy while what takes
 //! long is attached and detached behind them: they are called the guard.
+//!
+//! What a program of the operator's would let pass, nobody else can tell: where one is wanted that is
+//! not attached, everything is closed until it is. One in the place of another takes it in one step.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ebpf_netns::Ifindex;
 use plugin_common::abi::InterfacePolicy;
 
-use super::{Attachment, Hook, Refusals, Standing, Step, Target, Way};
+use super::{Attachment, Hook, ProgramId, Refusals, Standing, Step, Target, Way};
 
 /// The filters that close or police both directions at once.
 pub const GUARD: [Way; 2] =
@@ -46,10 +49,19 @@ impl Plan<'_> {
         let surplus: BTreeSet<Way> = current.ways.difference(&ways).copied().collect();
         let fresh = current.ways.is_empty();
         let guarded = GUARD.iter().all(|way| !refusals.contains_key(way));
-        let guards: &[Way] =
-            if missing.iter().all(|way| GUARD.contains(way)) || !guarded { &[] } else { &GUARD };
+        let own: BTreeMap<Way, ProgramId> =
+            wanted.own.iter().map(|(hook, (way, program))| ((*hook, *way), *program)).collect();
+        let absent: BTreeMap<Way, ProgramId> =
+            own.iter().filter(|(way, _)| !current.own.contains_key(way)).map(copied).collect();
+        // What is to be closed for want of a program, and has nothing yet that could close it.
+        let bare = !absent.is_empty()
+            && wanted.hooks.keys().any(|hook| current.ways.iter().all(|(its, _)| its != hook));
+        let enough = !bare && missing.iter().all(|way| GUARD.contains(way));
+        let guards: &[Way] = if enough || !guarded { &[] } else { &GUARD };
 
-        let interim = if missing.is_empty() && surplus.is_empty() {
+        let interim = if !absent.is_empty() {
+            InterfacePolicy::CLOSED
+        } else if missing.is_empty() && surplus.is_empty() {
             wanted.policy
         } else if guarded || fresh {
             held_by_guard(wanted)
@@ -74,28 +86,49 @@ impl Plan<'_> {
         for way in ways.intersection(&current.inherited) {
             self.attach(*way);
         }
-        self.rearrange(&missing, &surplus, &ways, guards);
+        for (way, program) in &own {
+            if current.own.get(way).is_some_and(|before| before != program) {
+                self.attach_own(*way, *program);
+            }
+        }
+        let unwanted: BTreeMap<Way, ProgramId> =
+            current.own.iter().filter(|(way, _)| !own.contains_key(way)).map(copied).collect();
+        self.rearrange(&missing, &surplus, &ways, guards, (&absent, &unwanted));
         self.set(wanted.policy);
         self.steps
     }
 
-    /// Detaches and attaches what is not the guard, and the guard's last.
+    /// Detaches and attaches what is not the guard, and the guard's last. Of the operator's programs
+    /// some are absent, and some unwanted: each is behind ours for as long as it is there.
     fn rearrange(
         &mut self,
         missing: &BTreeSet<Way>,
         surplus: &BTreeSet<Way>,
         ways: &BTreeSet<Way>,
         guards: &[Way],
+        (absent, unwanted): (&BTreeMap<Way, ProgramId>, &BTreeMap<Way, ProgramId>),
     ) {
         // XDP holds one program, so another mode has to wait for the hook.
-        let waits = missing.iter().any(|(hook, _)| *hook == Hook::Xdp);
-        let (first, last): (Vec<Way>, Vec<Way>) =
-            surplus.iter().partition(|(hook, _)| waits && *hook == Hook::Xdp);
+        let mut to_come = missing.iter().chain(absent.keys());
+        let waits = to_come.any(|(hook, _)| *hook == Hook::Xdp);
+        let is_in_the_way = |(hook, _): &&Way| waits && *hook == Hook::Xdp;
+        let (first, last): (Vec<Way>, Vec<Way>) = surplus.iter().partition(is_in_the_way);
+        let (first_own, last_own): (Vec<_>, Vec<_>) =
+            unwanted.iter().map(copied).partition(|(way, _)| is_in_the_way(&way));
         for way in first {
             self.detach(way);
         }
+        for (way, program) in first_own {
+            self.detach_own(way, program);
+        }
         for way in missing.iter().filter(|way| !GUARD.contains(way)) {
             self.attach(*way);
+        }
+        for (way, program) in absent {
+            self.attach_own(*way, *program);
+        }
+        for (way, program) in last_own {
+            self.detach_own(way, program);
         }
         let (guard, slow): (Vec<Way>, Vec<Way>) =
             last.into_iter().partition(|way| GUARD.contains(way));
@@ -109,6 +142,9 @@ impl Plan<'_> {
     }
 
     fn release(mut self) -> Vec<Step> {
+        for (way, program) in &self.current.own {
+            self.detach_own(*way, *program);
+        }
         let ways = self.current.ways.iter().copied();
         let (guard, slow): (Vec<Way>, Vec<Way>) = ways.partition(|way| GUARD.contains(way));
         for way in slow.into_iter().chain(guard) {
@@ -135,6 +171,18 @@ impl Plan<'_> {
     fn detach(&mut self, (hook, attachment): Way) {
         self.steps.push(Step::Detach { ifindex: self.ifindex, hook, attachment });
     }
+
+    fn attach_own(&mut self, way: Way, program: ProgramId) {
+        self.steps.push(Step::AttachOwn { ifindex: self.ifindex, way, program });
+    }
+
+    fn detach_own(&mut self, way: Way, program: ProgramId) {
+        self.steps.push(Step::DetachOwn { ifindex: self.ifindex, way, program });
+    }
+}
+
+fn copied((way, program): (&Way, &ProgramId)) -> (Way, ProgramId) {
+    (*way, *program)
 }
 
 /// The policy with which the guard alone enforces all that is wanted.
@@ -170,14 +218,15 @@ mod tests {
     }
 
     fn target(xdp: Presets, egress: Presets, ways: &[Way]) -> Target {
-        Target { policy: policy(xdp, egress), hooks: ways.iter().copied().collect() }
+        let hooks = ways.iter().copied().collect();
+        Target { policy: policy(xdp, egress), hooks, own: BTreeMap::new() }
     }
 
     fn standing(xdp: Presets, egress: Presets, ways: &[Way]) -> Standing {
         Standing {
             policy: Some(policy(xdp, egress)),
             ways: ways.iter().copied().collect(),
-            inherited: BTreeSet::new(),
+            ..Standing::default()
         }
     }
 
@@ -197,6 +246,12 @@ mod tests {
                     format!("-{} {}", hook.name(), attachment.name())
                 }
                 Step::Guard { .. } => "guard".to_owned(),
+                Step::AttachOwn { way: (hook, attachment), program, .. } => {
+                    format!("+{program} at {} {}", hook.name(), attachment.name())
+                }
+                Step::DetachOwn { way: (hook, attachment), .. } => {
+                    format!("-own at {} {}", hook.name(), attachment.name())
+                }
                 Step::Forget { .. } => "forget".to_owned(),
             })
             .collect()
@@ -336,6 +391,12 @@ mod tests {
             Step::Detach { hook, attachment, .. } => {
                 state.ways.remove(&(*hook, *attachment));
             }
+            Step::AttachOwn { way, program, .. } => {
+                state.own.insert(*way, *program);
+            }
+            Step::DetachOwn { way, .. } => {
+                state.own.remove(way);
+            }
             Step::Forget { .. } => state = Standing::default(),
         }
         state
@@ -391,5 +452,88 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A target or a state with programs of the operator's.
+    const OWN: Way = (Hook::Xdp, Attachment::XdpGeneric);
+
+    fn wants(program: Option<ProgramId>) -> Target {
+        let own = program.map(|program| (Hook::Xdp, (Attachment::XdpGeneric, program)));
+        Target { own: own.into_iter().collect(), ..target(Presets::PASS, Presets::PASS, &[EGRESS]) }
+    }
+
+    fn has(policy: InterfacePolicy, ways: &[Way], own: &[(Way, ProgramId)]) -> Standing {
+        Standing {
+            policy: Some(policy),
+            own: own.iter().copied().collect(),
+            ..standing(Presets::PASS, Presets::PASS, ways)
+        }
+    }
+
+    #[test]
+    fn all_is_closed_until_a_program_stands() {
+        let all = [
+            "guard",
+            "+egress tcx",
+            "+7 at xdp generic",
+            "-egress clsact",
+            "-ingress clsact",
+            "set 0 0",
+        ];
+        check(&Standing::default(), &wants(Some(7)), &all);
+        let closed = InterfacePolicy::CLOSED;
+        check(
+            &has(closed, &[FILTER, EGRESS], &[]),
+            &wants(Some(7)),
+            &["+7 at xdp generic", "-egress clsact", "set 0 0"],
+        );
+        check(&has(closed, &[EGRESS], &[(OWN, 7)]), &wants(Some(7)), &["set 0 0"]);
+        // Somebody took it off.
+        let set = format!("set {0} {0}", Presets::UNASSIGNED.bits());
+        let open = InterfacePolicy::default();
+        check(&has(open, &[EGRESS], &[]), &wants(Some(7)), &[&set, "+7 at xdp generic", "set 0 0"]);
+    }
+
+    #[test]
+    fn a_program_takes_the_place_of_another_in_one_step() {
+        let open = InterfacePolicy::default();
+        check(&has(open, &[EGRESS], &[(OWN, 7)]), &wants(Some(8)), &["+8 at xdp generic"]);
+        check(&has(open, &[EGRESS], &[(OWN, 7)]), &wants(Some(7)), &[]);
+    }
+
+    #[test]
+    fn a_program_goes_when_what_is_wanted_stands() {
+        let open = InterfacePolicy::default();
+        check(&has(open, &[EGRESS], &[(OWN, 7)]), &wants(None), &["-own at xdp generic"]);
+        let ours = target(Presets::DROP_TCP, Presets::PASS, &[XDP]);
+        let bits = Presets::DROP_TCP.bits();
+        let held = format!("set {bits} {bits}");
+        let alone = format!("set {bits} 0");
+        check(
+            &has(open, &[EGRESS], &[(OWN, 7)]),
+            &ours,
+            &[
+                "guard",
+                &held,
+                "-own at xdp generic",
+                "+xdp generic",
+                "-egress tcx",
+                "-egress clsact",
+                "-ingress clsact",
+                &alone,
+            ],
+        );
+        let native = (Hook::Xdp, Attachment::XdpNative);
+        let set = format!("set {0} {0}", Presets::UNASSIGNED.bits());
+        check(
+            &has(open, &[EGRESS], &[(native, 7)]),
+            &wants(Some(7)),
+            &[&set, "-own at xdp native", "+7 at xdp generic", "set 0 0"],
+        );
+        check(
+            &has(open, &[FILTER], &[((Hook::Egress, Attachment::Clsact), 7)]),
+            &Target::default(),
+            &["-own at egress clsact", "-egress clsact", "forget"],
+        );
     }
 }

@@ -169,6 +169,9 @@ const FCNTL: &[c_int] =
 /// Netlink families: links and qdiscs, and nftables.
 const NETLINK: &[c_int] = &[libc::NETLINK_ROUTE, libc::NETLINK_NETFILTER];
 
+/// Of a thread, and not of a group: `libc`'s, whose type differs between C libraries.
+const PRIO_PROCESS: u64 = 0;
+
 /// What `clone` must not make with a thread.
 const NAMESPACES: c_int = libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWIPC
@@ -204,7 +207,7 @@ pub(super) fn with_arguments(internet: bool) -> Vec<Call> {
     allow(libc::SYS_prctl, &[is(0, bits(libc::PR_SET_NAME))]);
     // They may give up the priority that they were started with, and gain none without a capability.
     allow(libc::SYS_sched_setscheduler, &[is(1, bits(libc::SCHED_OTHER))]);
-    allow(libc::SYS_setpriority, &[is(0, bits(libc::PRIO_PROCESS.cast_signed())), is(1, 0)]);
+    allow(libc::SYS_setpriority, &[is(0, PRIO_PROCESS), is(1, 0)]);
     // Limits are read and not set.
     allow(libc::SYS_prlimit64, &[Argument { index: 2, mask: u64::MAX, value: 0 }]);
     // To abort is to send oneself a signal.

@@ -38,6 +38,12 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// Whether it has more than the kernel asks for, since what it was given is no finer.
+    #[must_use]
+    pub fn coarse(&self) -> bool {
+        running() >= BPF_SINCE && self.kept.contains(CapabilitySet::SYS_ADMIN)
+    }
+
     /// Their names, as in `CAP_BPF CAP_NET_ADMIN`.
     #[must_use]
     pub fn names(&self) -> String {
@@ -45,15 +51,20 @@ impl Capabilities {
     }
 }
 
-/// Gives up every capability but those that the daemon needs, for ever.
+/// Gives up every capability but those that the daemon needs, and `CAP_PERFMON` if that is to be
+/// kept and there, for ever.
 ///
 /// # Errors
 ///
 /// When one that is needed is missing, which the error names, or there are other threads already.
-pub fn drop_capabilities() -> Result<Capabilities, SandboxError> {
+pub fn drop_capabilities(keeps_perfmon: bool) -> Result<Capabilities, SandboxError> {
     let failed = |what| move |source: Errno| SandboxError::System { what, source: source.into() };
     only_thread()?;
-    let needed = require_capabilities()?;
+    let mut needed = require_capabilities()?;
+    if keeps_perfmon {
+        let held = capabilities(None).map_err(failed("read the capabilities"))?.permitted;
+        needed |= held & CapabilitySet::PERFMON;
+    }
     clear_ambient_capability_set().map_err(failed("clear the ambient capabilities"))?;
     let bounded = bound(needed).map_err(failed("reduce the capability bounding set"))?;
     // Nothing is executed, so nothing is to be inherited.
@@ -77,8 +88,8 @@ pub fn require_capabilities() -> Result<CapabilitySet, SandboxError> {
         what: "read the capabilities",
         source: source.into(),
     };
-    let needed = needed(running());
     let held = capabilities(None).map_err(failed)?.permitted;
+    let needed = needed_of(running(), held);
     if held.contains(needed) {
         Ok(needed)
     } else {
@@ -86,10 +97,11 @@ pub fn require_capabilities() -> Result<CapabilitySet, SandboxError> {
     }
 }
 
-/// The names of what the daemon needs on a kernel of this release.
+/// The names of what the daemon needs on a kernel of this release, with what this process has.
 #[must_use]
 pub fn names_of_needed(release: &str) -> Vec<String> {
-    let needed = needed(parse(release).unwrap_or(BPF_SINCE));
+    let held = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    let needed = needed_of(parse(release).unwrap_or(BPF_SINCE), held);
     needed.iter_names().map(|(name, _)| format!("CAP_{name}")).collect()
 }
 
@@ -113,6 +125,15 @@ fn needed(kernel: Release) -> CapabilitySet {
         return needed | CapabilitySet::PERFMON;
     }
     needed
+}
+
+/// What the daemon needs on such a kernel and keeps, of what it was given.
+///
+/// An engine may not know `CAP_BPF` and be able to give only what had it before: Docker until 23. The
+/// kernel takes that for it.
+fn needed_of(kernel: Release, held: CapabilitySet) -> CapabilitySet {
+    let (needed, instead) = (needed(kernel), CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN);
+    if !held.contains(needed) && held.contains(instead) { instead } else { needed }
 }
 
 /// Takes all but these from the bounding set, if permitted; whether it has no more than it may.
@@ -185,6 +206,21 @@ mod tests {
         }
         for unreadable in ["", "linux", "6", "6.x"] {
             assert_eq!(parse(unreadable), None, "{unreadable:?}");
+        }
+    }
+
+    #[test]
+    fn what_had_cap_bpf_before_is_kept_only_where_cap_bpf_is_not_to_be_had() {
+        let (new, old) = (CapabilitySet::BPF, CapabilitySet::SYS_ADMIN);
+        let net = CapabilitySet::NET_ADMIN;
+        for (held, expected) in [
+            (net | old, net | old),
+            (net | new, net | new),
+            (net | new | old, net | new),
+            (net, net | new),
+            (old, net | new),
+        ] {
+            assert_eq!(needed_of((6, 8), held), expected, "{}", names(held));
         }
     }
 

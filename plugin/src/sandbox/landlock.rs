@@ -37,6 +37,8 @@ pub struct Reach {
     pub namespaces: Vec<PathBuf>,
     /// Files and directories that it reads. Those that are not there are left out.
     pub read: Vec<PathBuf>,
+    /// Files that it reads and writes to. Those that are not there are left out.
+    pub written: Vec<PathBuf>,
     /// The only TCP port that it may connect to, on any host.
     pub tcp_port: Option<u16>,
 }
@@ -74,7 +76,7 @@ impl fmt::Display for Landlock {
 ///
 /// When a directory cannot be opened, or the system refuses. A kernel that cannot is no error.
 pub(super) fn confine(reach: &Reach) -> Result<Landlock, SandboxError> {
-    let Reach { own, remade, shared, namespaces, read, tcp_port } = reach;
+    let Reach { own, remade, shared, namespaces, read, written, tcp_port } = reach;
     let mut rules = Ruleset::default()
         .handle_access(AccessFs::from_all(NEWEST))
         .and_then(|rules| rules.handle_access(AccessNet::from_all(NEWEST)))
@@ -95,6 +97,10 @@ pub(super) fn confine(reach: &Reach) -> Result<Landlock, SandboxError> {
     }
     for path in read.iter().filter(|path| path.exists()) {
         rules = allow(rules, path, read_rights())?;
+    }
+    for path in written.iter().filter(|path| path.exists()) {
+        let rights = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate;
+        rules = allow(rules, path, rights)?;
     }
     if let Some(port) = tcp_port {
         rules = rules.add_rule(NetPort::new(*port, AccessNet::ConnectTcp)).map_err(refused)?;

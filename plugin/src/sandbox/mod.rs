@@ -34,6 +34,7 @@ pub use self::capabilities::{
 pub use self::landlock::{Landlock, Reach};
 pub use self::limits::{come_first, come_in_turn};
 pub use self::seccomp::Unlisted;
+use crate::cnm;
 use crate::error::chain;
 use crate::nameservers::Files;
 
@@ -53,6 +54,9 @@ const NAMES: [&str; 5] =
 pub struct Settings {
     /// What can be reached.
     pub reach: Reach,
+    /// Whether `CAP_PERFMON` is kept where it is not needed: the verifier allows more to who has it,
+    /// and what it allows is as fast as it can be. For programs that are loaded while the daemon runs.
+    pub keeps_perfmon: bool,
     /// What becomes of a system call that the daemon does not make.
     pub unlisted: Unlisted,
     /// Whether to end where a layer is not fully there.
@@ -72,17 +76,25 @@ pub struct Paths<'a> {
     pub docker_exec_root: &'a Path,
     /// The directory of the configuration, which may be loaded again.
     pub config: &'a Path,
+    /// The directory of the operator's programs.
+    pub programs: &'a Path,
+    /// The socket of the network driver, if it is to be one.
+    pub driver: Option<&'a Path>,
 }
 
 impl Settings {
     /// What a daemon needs that reaches Docker there and has these places.
     #[must_use]
     pub fn new(docker: &Endpoint, paths: &Paths<'_>) -> Self {
-        let Paths { pins, state, control_socket, docker_exec_root, config } = *paths;
+        let Paths { pins, state, control_socket, docker_exec_root, config, programs, driver } =
+            *paths;
+        let networks = driver.map(|_| Path::new(cnm::NETWORKS));
+        let of_driver = [driver.and_then(Path::parent), networks];
         let own = [Some(pins), Some(state), Some(Path::new(RUN)), control_socket.parent()];
+        let own = own.into_iter().chain(of_driver);
         let mut read: Vec<PathBuf> = READ.map(PathBuf::from).into();
         read.extend(Files::of_system().reach());
-        read.push(config.to_owned());
+        read.extend([config, programs].map(Path::to_owned));
         let tcp_port = match docker {
             Endpoint::Unix(_) => None,
             Endpoint::Tcp(address) => {
@@ -91,14 +103,17 @@ impl Settings {
             }
         };
         let reach = Reach {
-            own: own.into_iter().flatten().map(Path::to_path_buf).collect(),
+            own: own.flatten().map(Path::to_path_buf).collect(),
             remade: pins.parent().map(Path::to_path_buf).into_iter().collect(),
             shared: vec![Store::system().directory().to_path_buf()],
             namespaces: vec![docker_exec_root.join("netns")],
             read,
+            written: driver.map(|_| PathBuf::from(cnm::FORWARDING_V6)).into_iter().collect(),
             tcp_port,
         };
-        Self { reach, unlisted: Unlisted::default(), required: false }
+        // Who wrote a program did not write it for a verifier that takes less.
+        let keeps_perfmon = programs.is_dir();
+        Self { reach, keeps_perfmon, unlisted: Unlisted::default(), required: false }
     }
 }
 
@@ -177,7 +192,7 @@ pub struct Sandbox {
 /// When a capability that is needed is missing, a directory cannot be had, the system refuses, or
 /// the sandbox is required and the kernel does not have all of it.
 pub fn enter(settings: Settings) -> Result<Sandbox, SandboxError> {
-    let capabilities = drop_capabilities()?;
+    let capabilities = drop_capabilities(settings.keeps_perfmon)?;
     limits::set()?;
     landlock::make_directories(&settings.reach)?;
     let landlock = landlock::confine(&settings.reach)?;
@@ -233,6 +248,9 @@ impl Sandbox {
             gaps.push(
                 "capabilities: the bounding set is larger (CAP_SETPCAP is missing)".to_owned(),
             );
+        }
+        if self.capabilities.coarse() {
+            gaps.push("capabilities: CAP_SYS_ADMIN in place of CAP_BPF".to_owned());
         }
         if !matches!(self.landlock, Landlock::Full { .. }) {
             gaps.push(format!("Landlock: {} (Linux 6.12 has all of it)", self.landlock));

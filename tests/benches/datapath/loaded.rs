@@ -93,7 +93,12 @@ impl Loaded {
 
     /// Makes these rules the ones that hold; 0 for none.
     pub(crate) fn hold(&mut self, rules: u32) -> Result<()> {
-        let (ifindex, presets) = (self.link.index, Presets::PASS);
+        self.hold_with(Presets::PASS, rules)
+    }
+
+    /// The same, with these presets at every hook.
+    pub(crate) fn hold_with(&mut self, presets: Presets, rules: u32) -> Result<()> {
+        let ifindex = self.link.index;
         let policy = InterfacePolicy { xdp: presets, egress: presets, ingress: presets, rules };
         let step = Step::SetPolicy { ifindex, policy };
         self.kernel.apply(step, &self.link).map_err(|refusal| anyhow!("{refusal}"))

@@ -21,6 +21,7 @@ mod scale;
 mod topology;
 mod traffic;
 mod verdict;
+mod watch;
 
 use std::{
     path::PathBuf,
@@ -64,7 +65,7 @@ struct Asked {
     write: Option<PathBuf>,
 }
 
-const SECTIONS: [&str; 6] = ["verdict", "forward", "drop", "bulk", "scale", "memory"];
+const SECTIONS: [&str; 7] = ["verdict", "watch", "forward", "drop", "bulk", "scale", "memory"];
 
 fn main() -> Result<()> {
     let words: Vec<_> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
@@ -75,6 +76,7 @@ fn main() -> Result<()> {
             let rights = if *rights == "least" { Rights::Least } else { Rights::Usual };
             tell(&verdict::measure(Extent::from_name(extent), rights)?)
         }
+        ["watch-inside", extent] => tell(&watch::measure(Extent::from_name(extent))?),
         ["round", "forward", extent] => tell(&forward::round(Extent::from_name(extent), false)?),
         ["round", "drop", extent] => tell(&forward::round(Extent::from_name(extent), true)?),
         ["round", "bulk", extent] => tell(&bulk::round(Extent::from_name(extent))?),
@@ -139,6 +141,13 @@ fn run(name: &str, asked: &Asked) -> Result<Section> {
             let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
             ensure!(output.status.success(), "verdict: {}", output.status);
             serde_json::from_slice(&output.stdout).context("what verdict found")
+        }
+        "watch" => {
+            let mut command = apart()?;
+            command.args(["watch-inside", extent.name()]);
+            let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+            ensure!(output.status.success(), "watch: {}", output.status);
+            serde_json::from_slice(&output.stdout).context("what watch found")
         }
         "forward" => forward::forward(extent),
         "drop" => forward::drop_rate(extent),

@@ -27,7 +27,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use ebpf_netns::docker::Endpoint;
 use ebpf_netns_plugin::{
-    kernel, records,
+    kernel, programs, records,
     sandbox::{self, Paths, RUN, Settings},
 };
 use nix::libc;
@@ -79,6 +79,8 @@ fn main() -> Result<()> {
         control_socket: Path::new(CONTROL),
         docker_exec_root: Path::new(EXEC_ROOT),
         config: Path::new(sandbox::CONFIGURATION),
+        programs: Path::new(programs::DEFAULT_DIRECTORY),
+        driver: None,
     };
     let settings = Settings::new(&docker, &paths);
     match *depth {

@@ -28,6 +28,7 @@ use crate::{
     command,
     images::Image,
     machine::Machine,
+    newer::Newer,
 };
 
 /// The socket inside a private machine, as a URI.
@@ -56,6 +57,7 @@ pub struct Engine {
     server: Mutex<Option<Server>>,
     machine: Machine,
     options: EngineOptions,
+    newer: Option<Newer>,
     gate: Gate,
     docker: PathBuf,
     docker_host: String,
@@ -77,12 +79,26 @@ impl Engine {
     ///
     /// As [`Self::start`].
     pub fn start_with(options: EngineOptions) -> Result<Self> {
+        Self::start_of(None, options)
+    }
+
+    /// As [`Self::start_with`], of a newer release than this machine's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn start_newer(newer: Newer, options: EngineOptions) -> Result<Self> {
+        Self::start_of(Some(newer), options)
+    }
+
+    fn start_of(newer: Option<Newer>, options: EngineOptions) -> Result<Self> {
         let machine = Machine::start()?;
         let gate = Gate::new(&machine)?;
         configuration::write(&machine, &gate)?;
-        let docker = docker_program()?;
+        let docker = newer.as_ref().map_or_else(docker_program, |newer| Ok(newer.client()))?;
         let docker_host = DOCKER_HOST.to_owned();
-        let engine = Self { server: Mutex::default(), machine, options, gate, docker, docker_host };
+        let server = Mutex::default();
+        let engine = Self { server, machine, options, newer, gate, docker, docker_host };
         engine.restart()?;
         let all = Image::ALL;
         let wanted = &engine.options.images;
@@ -104,7 +120,8 @@ impl Engine {
         let docker_host =
             std::env::var("DOCKER_HOST").unwrap_or("unix:///var/run/docker.sock".to_owned());
         let (docker, options) = (docker_program()?, EngineOptions::default());
-        let engine = Self { server: Mutex::default(), machine, options, gate, docker, docker_host };
+        let (server, newer) = (Mutex::default(), None);
+        let engine = Self { server, machine, options, newer, gate, docker, docker_host };
         engine
             .docker(["version", "--format", "{{.Server.Version}}"])
             .with_context(|| format!("there is no Docker engine at {}", engine.docker_host))?;
@@ -195,7 +212,7 @@ impl Engine {
     /// When it does not end, or does not start.
     pub fn restart(&self) -> Result<()> {
         self.stop()?;
-        let server = Server::start(&self.machine, &self.options.flags)?;
+        let server = Server::start(&self.machine, self.newer.as_ref(), &self.options.flags)?;
         *self.server() = Some(server);
         Ok(())
     }

@@ -14,6 +14,7 @@ use super::{FIXED_CIDR_V6, configuration};
 use crate::{
     logs,
     machine::Machine,
+    newer::Newer,
     process::Process,
     wait::{DEADLINE, wait_for},
 };
@@ -27,8 +28,16 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts `dockerd` and waits until it answers.
-    pub(super) fn start(machine: &Machine, flags: &[String]) -> Result<Self> {
-        let mut command = machine.command("dockerd");
+    pub(super) fn start(
+        machine: &Machine,
+        newer: Option<&Newer>,
+        flags: &[String],
+    ) -> Result<Self> {
+        let mut command = machine.command(newer.map_or("dockerd".into(), Newer::engine));
+        if let Some(newer) = newer {
+            // It looks for containerd and its shim there.
+            command.env("PATH", newer.path()?);
+        }
         command
             .arg("--config-file")
             .arg(configuration::path(machine))

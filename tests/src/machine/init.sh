@@ -25,6 +25,10 @@ for part in $kept; do
 done
 rm -rf --one-file-system "$directory/sys"
 
+# Docker takes a mount of the outer /run for one of this one, though it lies below.
+findmnt --noheadings --raw --output TARGET | { grep '^/run/' || true; } | tac |
+    while read -r target; do umount --lazy "$target"; done
+
 # Pins, sockets, locks, state and Docker's data, of this machine alone.
 mount -t bpf bpf /sys/fs/bpf
 mount -t tmpfs -o mode=755 tmpfs /run

@@ -47,7 +47,7 @@ fn every_thread_of_a_daemon_at_work_has_what_it_needs_and_a_filter() -> Result<(
     }
     assert_eq!(
         at_real_time(&daemon)?,
-        ["engine", "links"],
+        ["engine", "guard", "links"],
         "who closes new interfaces comes first"
     );
     let limits = fs::read_to_string(format!("/proc/{}/limits", daemon.pid()))?;

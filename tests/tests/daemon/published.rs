@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
 use ebpf_netns_plugin::status::State;
-use ebpf_netns_tests::{privilege, traffic::Http};
-
-use crate::{
+use ebpf_netns_tests::{
     outside::{CLIENT, HOST, Outside},
-    scene::{LAN, Scene, at_once, wait_state},
+    privilege,
+    traffic::Http,
 };
+
+use crate::scene::{LAN, Scene, at_once, wait_state};
 
 /// Docker translates addresses for clients of IPv4, who keep their own. Its proxy, by which those of
 /// IPv6 come and those on the host, is on the host, and so has the host's.
@@ -19,7 +20,7 @@ fn who_comes_by_a_published_port_has_their_own_address_or_the_host_s() -> Result
         return Ok(());
     }
     let scene = Scene::start()?;
-    let outside = Outside::new(&scene)?;
+    let outside = Outside::new(scene.machine())?;
     let daemon = scene.daemon()?;
     let [client, _] = CLIENT;
     let rules = [

@@ -160,7 +160,7 @@ fn a_killed_daemon_leaves_everything_and_the_next_one_changes_nothing() -> Resul
         for name in &names {
             wait_state(&daemon, name, State::Enforced)?;
         }
-        let links = scene.machine().run("ls", ["/sys/fs/bpf/ebpf-netns/v3/links"])?;
+        let links = scene.machine().run("ls", ["/sys/fs/bpf/ebpf-netns/v4/links"])?;
         daemon.kill()?;
         for name in &names {
             check_no_ping(&scene, name, "the daemon is dead")?;
@@ -172,7 +172,7 @@ fn a_killed_daemon_leaves_everything_and_the_next_one_changes_nothing() -> Resul
             ensure!(!hooks.is_empty(), "{found:?}");
             check_no_ping(&scene, name, "the next daemon")?;
         }
-        let kept = scene.machine().run("ls", ["/sys/fs/bpf/ebpf-netns/v3/links"])?;
+        let kept = scene.machine().run("ls", ["/sys/fs/bpf/ebpf-netns/v4/links"])?;
         assert_eq!(kept, links, "{tc}: the same links are pinned");
         assert_eq!(status(&daemon)?.counts.repairs, 0, "{tc}: nothing had to be repaired");
         scene.end(daemon)?;
@@ -195,7 +195,7 @@ fn f32_what_others_take_off_is_put_back_at_once_where_the_kernel_tells() -> Resu
         wait_state(&daemon, name, State::Enforced)?;
     }
     let pin =
-        format!("/sys/fs/bpf/ebpf-netns/v3/links/{}-xdp-generic", host_veth(&scene, "xdp")?.1);
+        format!("/sys/fs/bpf/ebpf-netns/v4/links/{}-xdp-generic", host_veth(&scene, "xdp")?.1);
     let veth = host_veth(&scene, "tc")?.0;
     let removals: [(&str, &str, Vec<&str>); 3] = [
         ("xdp", "bpftool", vec!["link", "detach", "pinned", &pin]),

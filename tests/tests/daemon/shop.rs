@@ -9,6 +9,7 @@ use ebpf_netns_tests::{
     DEADLINE, Daemon, EngineOptions,
     command::output_of,
     images::Image,
+    outside::{HOST, METADATA, OTHER_RESOLVER, Outside, PRIVATE, SERVER},
     privilege,
     traffic::{EchoServer, Reply, Vantage},
     wait_for,
@@ -16,7 +17,6 @@ use ebpf_netns_tests::{
 
 use crate::{
     compose::Compose,
-    outside::{HOST, METADATA, OTHER_RESOLVER, Outside, PRIVATE, SERVER},
     scene::{Scene, at_once, container, http_works, udp_works, wait_state},
 };
 
@@ -114,7 +114,7 @@ fn the_example_of_the_manual_allows_and_forbids_what_it_says() -> Result<()> {
     })?;
     // In the place of a database, something that sleeps: the servers are the test's own.
     scene.engine().import(Image::Busybox, "postgres")?;
-    let outside = Outside::new(&scene)?;
+    let outside = Outside::new(scene.machine())?;
     let daemon = scene.daemon()?;
     let shop = Shop::open(&scene, &daemon)?;
     check_web(&shop, &outside)?;

@@ -34,6 +34,8 @@ fn policies() -> Vec<Option<Presets>> {
         Some(selective),
         Some(selective | Presets::LOG),
         Some(Presets::DROP_ALL | Presets::LOG),
+        Some(Presets::WATCHES),
+        Some(selective | Presets::WATCHES),
         Some(Presets::CLOSED),
         Some(Presets::UNASSIGNED),
         Some(Presets::from_bits(1 << 31)),

@@ -15,9 +15,10 @@ use aya::{
 use plugin_common::{
     abi::{
         EGRESS_PROGRAM, EVENTS_MAP, INGRESS_PROGRAM, InterfacePolicy, InterfaceStats, Observer,
-        POLICY_MAP, STATS_MAP, StatsKey, XDP_PROGRAM,
+        PACES_MAP, POLICY_MAP, STATS_MAP, StatsKey, XDP_PROGRAM,
     },
     presets::Presets,
+    report::{Pace, PaceKey},
     verdict::Reason,
 };
 
@@ -196,7 +197,20 @@ impl Kernel {
         }
     }
 
-    /// The buffer that the `log` preset writes to.
+    /// How many packets were kept back from who watches.
+    pub(crate) fn kept_back(&self, ifindex: u32, hook: Hook, reason: Reason) -> Result<u64> {
+        let observer = hook.observer() as u32;
+        let key = PaceKey { ifindex, observer, reason: reason as u32 };
+        let map = self.object.map(PACES_MAP).context("no map of paces")?;
+        let map: PerCpuHashMap<_, PaceKey, Pace> = PerCpuHashMap::try_from(map)?;
+        match map.get(&key, 0) {
+            Ok(each) => Ok(each.iter().map(|pace| pace.suppressed).sum()),
+            Err(MapError::KeyNotFound) => Ok(0),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The buffer of reports.
     pub(crate) fn events(&mut self) -> Result<RingBuf<&mut MapData>> {
         Ok(RingBuf::try_from(self.object.map_mut(EVENTS_MAP).context("no events map")?)?)
     }

@@ -48,6 +48,7 @@ pub(super) fn packages(list: &str) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::setup::{NEEDS, Need};
 
     #[test]
     fn settings_are_those_of_the_last_stage_and_its_files() {
@@ -67,6 +68,18 @@ mod tests {
     #[test]
     fn comments_are_no_packages() {
         assert_eq!(packages("# Building\n\ngit  # for versions\ncurl\n"), ["git", "curl"]);
+    }
+
+    #[test]
+    fn the_container_has_every_program_that_the_tests_need() {
+        // Of every Debian, however small.
+        const ESSENTIAL: [&str; 6] =
+            ["bash", "dpkg", "findutils", "init-system-helpers", "libc-bin", "tar"];
+        let packages = packages(include_str!("../../../compose/dev-packages.txt"));
+        for Need { program, package } in NEEDS {
+            let has = packages.contains(package) || ESSENTIAL.contains(package);
+            assert!(has, "compose/dev-packages.txt lacks {package}, which has {program}");
+        }
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! Compiling plugin-ebpf for BPF, so that the bytes depend on sources and tools alone.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,7 +13,7 @@ use super::btf;
 use super::manifest::{self, Manifest, Object, Tools};
 use super::sources;
 use super::toolchain::{Objcopy, Rust, TARGET, Toolchain};
-use crate::ui;
+use crate::{remap, ui};
 
 /// The crate whose binaries are the objects.
 const PACKAGE: &str = "plugin-ebpf";
@@ -39,8 +38,8 @@ const PROFILE: [&str; 9] = [
 pub(super) struct Flags {
     /// What matters to the bytes and is the same on every machine: goes into the manifest.
     pub(super) portable: Vec<String>,
-    /// Prefixes of paths on this machine, and what stands for them in the objects.
-    remapped: Vec<(PathBuf, String)>,
+    /// Names for directories of this machine.
+    remapped: Vec<String>,
 }
 
 impl Flags {
@@ -51,33 +50,15 @@ impl Flags {
             "-Clink-arg=--btf",
         ];
         let portable = portable.map(str::to_owned).to_vec();
-        let home = cargo_home()?;
         let release = rust.version.commit.as_ref().unwrap_or(&rust.version.release);
-        let places = [
-            (root.to_owned(), "/ebpf-netns".to_owned()),
-            (home, "/cargo".to_owned()),
-            (rust.sources(), format!("/rustc/{release}")),
-        ];
-        let mut remapped = Vec::new();
-        for (path, stands_for) in places {
-            // Compilers see a path as it was given or without its symbolic links.
-            if let Ok(real) = path.canonicalize()
-                && real != path
-            {
-                remapped.push((real, stands_for.clone()));
-            }
-            remapped.push((path, stands_for));
-        }
+        let remapped = remap::flags(root, &rust.sources(), release)?;
         Ok(Self { portable, remapped })
     }
 
     /// For `CARGO_ENCODED_RUSTFLAGS`.
     fn encoded(&self) -> String {
         let Self { portable, remapped } = self;
-        let remapped = remapped
-            .iter()
-            .map(|(path, to)| format!("--remap-path-prefix={}={to}", path.display()));
-        portable.iter().cloned().chain(remapped).collect::<Vec<_>>().join("\u{1f}")
+        [portable.as_slice(), remapped].concat().join("\u{1f}")
     }
 }
 
@@ -191,12 +172,6 @@ fn stripped(objcopy: &Objcopy, object: &Path) -> Result<Vec<u8>> {
     btf::sort_forward_declarations(&mut bytes)
         .with_context(|| format!("sort the BTF of {}", object.display()))?;
     Ok(bytes)
-}
-
-fn cargo_home() -> Result<PathBuf> {
-    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
-    home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")))
-        .context("neither CARGO_HOME nor HOME is set")
 }
 
 /// Replaces a file as one step; one that is the same already is left alone, for cargo's sake.

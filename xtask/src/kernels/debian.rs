@@ -100,13 +100,13 @@ impl Archive {
 }
 
 /// A line of `sources.list`.
-fn source(archive: &str, suite: &str) -> String {
+pub(crate) fn source(archive: &str, suite: &str) -> String {
     let key = "signed-by=/usr/share/keyrings/debian-archive-keyring.gpg";
     format!("deb [arch=amd64 {key}] http://deb.debian.org/{archive} {suite} main\n")
 }
 
 /// A program of apt with settings of our own.
-fn apt(dir: &Path, program: &str) -> Command {
+pub(crate) fn apt(dir: &Path, program: &str) -> Command {
     let dir = dir.join("apt");
     let mut command = Command::new(program);
     for setting in [

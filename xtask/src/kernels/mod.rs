@@ -23,6 +23,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+pub(crate) use self::debian::{apt, source};
 use self::{
     checks::{Check, Plan},
     guest::Boot,

@@ -4,12 +4,12 @@ mod text;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use anyhow::{Context as _, Result};
-use ebpf_netns::{
+use crate::{
     Ifindex, Link, MacAddress, Nsid, Rtnl,
     docker::ContainerNetwork,
     veth::{self, Interface},
 };
+use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::{
@@ -165,7 +165,7 @@ fn network(
 
 #[cfg(test)]
 mod tests {
-    use ebpf_netns::LinkKind;
+    use crate::LinkKind;
 
     use super::*;
 

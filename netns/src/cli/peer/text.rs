@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use ebpf_netns::text::printable;
+use crate::text::printable;
 
 use super::{HostSide, Report, Row};
 use crate::cli::attached::Attachment;

@@ -50,6 +50,9 @@ pub(crate) fn explanation(explanation: &Explanation) -> String {
     }
     // Writing to a string cannot fail.
     writeln!(text, "{}", sentence(explanation)).ok();
+    for program in &on.programs {
+        writeln!(text, "but {}", printable(program)).ok();
+    }
     for problem in disagreements {
         writeln!(text, "BUG: {}", printable(problem)).ok();
     }
@@ -156,6 +159,7 @@ mod tests {
                 state: State::Enforced,
                 reason: None,
                 direction: Direction::Egress,
+                programs: Vec::new(),
                 packet: "tcp 10.0.0.2:5 > 10.0.0.9:80 SYN, 54 bytes".to_owned(),
             },
             passes: false,

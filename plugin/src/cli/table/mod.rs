@@ -2,6 +2,7 @@
 
 mod doctor;
 mod explain;
+mod programs;
 mod rules;
 mod top;
 
@@ -13,6 +14,7 @@ use ebpf_netns::text::printable;
 
 pub(super) use self::doctor::doctor;
 pub(super) use self::explain::explanation;
+pub(super) use self::programs::programs;
 pub(super) use self::top::top;
 use crate::compose::{Checked, ServicePolicy};
 use crate::config::{Config, OnError};
@@ -55,6 +57,7 @@ pub(super) fn status(status: &Status) -> String {
     }
     text.push_str(&render(&mut table));
     for container in &status.containers {
+        programs::own(&mut text, container);
         add_sentences(&mut text, container);
     }
     for container in &status.containers {

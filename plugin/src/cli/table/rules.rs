@@ -56,6 +56,7 @@ mod tests {
             reason: None,
             notes: Vec::new(),
             hooks: Vec::new(),
+            programs: Vec::new(),
             rules: vec![LayerStatus {
                 direction: "egress".to_owned(),
                 origins: vec![Origin { author, key: "tc.egress".to_owned(), policy: None }],

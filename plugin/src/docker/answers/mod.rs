@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 pub(super) use self::container::Listed;
 pub(super) use self::description::Description;
-pub(super) use self::network::Network;
+pub(super) use self::network::{Holder, Network};
 
 /// What `/version` tells.
 #[derive(Debug, Deserialize)]

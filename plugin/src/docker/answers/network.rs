@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ebpf_netns::MacAddress;
 use serde::Deserialize;
 
+use crate::cnm;
 use crate::facts::NetworkKind;
 use crate::rules::AddressRange;
 
@@ -74,10 +75,23 @@ pub(in crate::docker) struct Attached {
     pub(in crate::docker) mac: Option<MacAddress>,
     /// The IP addresses that Docker gave it.
     pub(in crate::docker) addresses: Vec<IpAddr>,
+    /// The name of its container.
+    name: Option<String>,
+}
+
+/// Whose an endpoint is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::docker) enum Holder<'a> {
+    /// Of the container with this id.
+    Id(&'a str),
+    /// Of the container with this name, which is just joining.
+    Named(&'a str),
 }
 
 #[derive(Deserialize)]
 struct AttachedText {
+    #[serde(rename = "Name")]
+    name: Option<String>,
     #[serde(rename = "EndpointID")]
     endpoint: Option<String>,
     #[serde(rename = "MacAddress")]
@@ -89,22 +103,43 @@ struct AttachedText {
 }
 
 impl From<AttachedText> for Attached {
-    fn from(AttachedText { endpoint, mac, v4, v6 }: AttachedText) -> Self {
+    fn from(AttachedText { name, endpoint, mac, v4, v6 }: AttachedText) -> Self {
         let addresses = [v4, v6].iter().flatten().filter_map(|text| address_of(text)).collect();
         let mac = mac.and_then(|text| text.parse().ok());
-        Self { endpoint: endpoint.unwrap_or_default(), mac, addresses }
+        Self { endpoint: endpoint.unwrap_or_default(), mac, addresses, name }
     }
 }
 
 impl Network {
     /// The bridge on this machine, where it has one.
     pub(in crate::docker) fn bridge(&self) -> Option<String> {
+        if self.is_of_our_driver() {
+            return cnm::bridge_of(&self.id);
+        }
         if self.driver.as_deref() != Some("bridge") {
             return None;
         }
         let named = self.options.as_ref().and_then(|options| options.bridge.clone());
         let named = named.filter(|name| !name.is_empty());
         named.or_else(|| Some(format!("br-{}", self.id.get(..BRIDGE_ID)?)))
+    }
+
+    /// Whether our own driver has made it.
+    pub(in crate::docker) fn is_of_our_driver(&self) -> bool {
+        self.driver.as_deref().is_some_and(cnm::is_driver)
+    }
+
+    /// Who has its endpoints, by the ids of those: the id of a container, or the name of one that is
+    /// just joining.
+    pub(in crate::docker) fn holders(&self) -> impl Iterator<Item = (&str, Holder<'_>)> {
+        let all = self.containers.iter().flatten();
+        all.map(|(owner, one)| {
+            let holder = match (owner.strip_prefix("ep-"), &one.name) {
+                (Some(_), name) => Holder::Named(name.as_deref().unwrap_or_default()),
+                (None, _) => Holder::Id(owner),
+            };
+            (one.endpoint.as_str(), holder)
+        })
     }
 
     /// What it is made of.

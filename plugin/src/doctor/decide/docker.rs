@@ -56,7 +56,7 @@ fn place(found: &mut Findings, survey: &Survey, release: &str) {
         found.failure(
             "docker-desktop",
             "this Docker is Docker Desktop: its containers are in a virtual machine and not here",
-            "run the daemon in a privileged container of it, as compose/dev.yaml does",
+            "run the daemon in a container of it: compose/plugin.yaml",
         );
     }
     if survey.rootless {

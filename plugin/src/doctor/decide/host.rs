@@ -29,9 +29,13 @@ pub(super) fn settings(found: &mut Findings, host: &Host) {
         found.note("btf", "the kernel's types (BTF) are not there; nothing of ours needs them", "");
     }
     if host.tracefs {
-        found.ok("tracefs", "tracefs is mounted, and nothing of ours needs it");
+        found.ok("tracefs", "tracefs is mounted: trace --exec can follow what is executed");
     } else {
-        found.note("tracefs", "tracefs is not mounted; nothing of ours needs it", "");
+        found.note(
+            "tracefs",
+            "tracefs is not mounted; trace --exec alone needs it",
+            "for trace --exec: mount -t tracefs tracefs /sys/kernel/tracing",
+        );
     }
     hardening(found, &host.harden);
     unprivileged(found, &host.unprivileged);

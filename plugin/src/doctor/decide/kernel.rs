@@ -77,7 +77,7 @@ fn platform(found: &mut Findings, release: &str) {
         found.note(
             "platform",
             LINUXKIT,
-            "run the daemon in a privileged container on the host's network, as compose/dev.yaml does",
+            "run the daemon in a container on the host's network: compose/plugin.yaml",
         );
     }
 }

@@ -226,7 +226,7 @@ fn what_enforcement_cannot_do_without_is_a_failure_and_makes_the_machine_unfit()
         (
             |f| survey(f).system = "Docker Desktop".into(),
             "docker-desktop",
-            &["virtual machine", "compose/dev.yaml"],
+            &["virtual machine", "compose/plugin.yaml"],
         ),
         (
             |f| f.networks.as_mut().unwrap().bridges = ["virbr0".to_owned()].into(),
@@ -349,7 +349,7 @@ fn what_is_good_to_know_is_a_note_and_no_more() {
         (
             |f| f.kernel.release = "6.12.72-linuxkit".into(),
             "platform",
-            &["Docker Desktop", "mounts no BPF file system", "clsact", "compose/dev.yaml"],
+            &["Docker Desktop", "mounts no BPF file system", "clsact", "compose/plugin.yaml"],
         ),
         (|f| f.kernel.features.load_bytes = Ok(false), "xdp-helper", &["5.18", "CAP_PERFMON"]),
         (|f| f.kernel.features.lpm_trie = Ok(false), "lpm-trie", &["nothing of ours"]),
@@ -364,7 +364,7 @@ fn what_is_good_to_know_is_a_note_and_no_more() {
             &["no bridges", "without --strict"],
         ),
         (|f| f.host.btf = false, "btf", &["nothing of ours needs them"]),
-        (|f| f.host.tracefs = false, "tracefs", &["nothing of ours needs it"]),
+        (|f| f.host.tracefs = false, "tracefs", &["trace --exec alone needs it"]),
         (|f| f.host.harden = Ok("2".into()), "jit-hardening", &["slower", "bpf_jit_harden=1"]),
         (
             |f| f.host.unprivileged = Ok(Some("0".into())),

@@ -14,7 +14,6 @@ use crate::kernel;
 use crate::sandbox;
 
 const BTF: &str = "/sys/kernel/btf/vmlinux";
-const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 const SECURITYFS: &str = "/sys/kernel/security";
 const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 /// What `/proc/self/uid_map` says of the first user namespace, in which every user is who it is.
@@ -23,7 +22,7 @@ const EVERYBODY: [&str; 3] = ["0", "0", "4294967295"];
 pub(super) fn look(release: &str, pins: &Path) -> Host {
     Host {
         btf: Path::new(BTF).exists(),
-        tracefs: TRACEFS.iter().any(|path| is_of(path, TRACEFS_MAGIC)),
+        tracefs: kernel::TRACEFS.iter().any(|path| is_of(path, TRACEFS_MAGIC)),
         harden: harden(),
         unprivileged: read("/proc/sys/kernel/unprivileged_bpf_disabled"),
         lockdown: lockdown(),

@@ -61,6 +61,7 @@ fn container(name: &str, state: State, host: u32, hooks: Vec<HookStatus>) -> Con
             notes: Vec::new(),
             hooks,
             rules: Vec::new(),
+            programs: Vec::new(),
         }],
     }
 }

@@ -7,47 +7,53 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use ebpf_netns_tests::{
-    DEADLINE, Process,
+
+use crate::{
     binaries::{self, Binary},
+    machine::Machine,
+    process::Process,
     traffic::{EchoServer, Vantage},
-    wait_for,
+    wait::{DEADLINE, wait_for},
 };
 
-use crate::scene::Scene;
-
 /// The host on the cable.
-pub(crate) const HOST: [IpAddr; 2] = [
+pub const HOST: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1)),
 ];
 /// Who is on the other end of it.
-pub(crate) const CLIENT: [IpAddr; 2] = [
+pub const CLIENT: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(198, 51, 100, 2)),
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 2)),
 ];
 /// A server far away.
-pub(crate) const SERVER: [IpAddr; 2] = [
+pub const SERVER: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(203, 0, 113, 80)),
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xfeed, 0, 0, 0, 0, 0x80)),
 ];
+/// A server at addresses that `internet` means, which those of the one above are not: they are for
+/// documentation. Here it is as far away as everybody else is.
+pub const PUBLIC: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2606, 0x4700, 0x4700, 0, 0, 0, 0, 0x1111)),
+];
 /// Where clouds tell machines their secrets.
-pub(crate) const METADATA: [IpAddr; 2] = [
+pub const METADATA: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
 ];
 /// A server of a private network that the host routes to.
-pub(crate) const PRIVATE: [IpAddr; 2] = [
+pub const PRIVATE: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(10, 99, 0, 80)),
     IpAddr::V6(Ipv6Addr::new(0xfd99, 0, 0, 0, 0, 0, 0, 0x80)),
 ];
 /// The name server of the host.
-pub(crate) const RESOLVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 53);
+pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 53);
 /// One that nobody told the host of.
-pub(crate) const OTHER_RESOLVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 54);
+pub const OTHER_RESOLVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 54);
 
 /// The ports of echo servers there.
-pub(crate) const PORTS: [u16; 2] = [80, 443];
+pub const PORTS: [u16; 2] = [80, 443];
 
 const CABLE: &str = "\
 ip netns add outside
@@ -66,7 +72,8 @@ ip -n outside -6 route add default via 2001:db8:1::1
 ";
 
 /// The cable and who is at its other end; it goes with the machine.
-pub(crate) struct Outside<'a> {
+#[derive(Debug)]
+pub struct Outside<'a> {
     at: Vantage<'a>,
     servers: Vec<EchoServer>,
     _names: Vec<Process>,
@@ -74,12 +81,15 @@ pub(crate) struct Outside<'a> {
 
 impl<'a> Outside<'a> {
     /// Puts the cable in, before a daemon or container looks for name servers.
-    pub(crate) fn new(scene: &'a Scene) -> Result<Self> {
-        let machine = scene.machine();
+    ///
+    /// # Errors
+    ///
+    /// When a program of iproute2 or the probe fails.
+    pub fn new(machine: &'a Machine) -> Result<Self> {
         for line in CABLE.lines() {
             machine.run("sh", ["-c", line])?;
         }
-        for address in [SERVER, METADATA, PRIVATE].iter().flatten() {
+        for address in [SERVER, PUBLIC, METADATA, PRIVATE].iter().flatten() {
             machine.run(
                 "ip",
                 ["-n", "outside", "address", "add", &address.to_string(), "dev", "lo"],
@@ -96,29 +106,34 @@ impl<'a> Outside<'a> {
         machine.run("mount", ["--bind", &resolv_conf.display().to_string(), "/etc/resolv.conf"])?;
         let at = Vantage::netns(machine, "/run/netns/outside");
         let servers = PORTS.map(|port| at.echo_server(port)).into_iter().collect::<Result<_>>()?;
-        let names = [RESOLVER, OTHER_RESOLVER].map(|own| name_server(scene, &at, own));
+        let names = [RESOLVER, OTHER_RESOLVER].map(|own| name_server(machine, &at, own));
         let names = names.into_iter().collect::<Result<_>>()?;
         Ok(Self { at, servers, _names: names })
     }
 
     /// How many connections and datagrams reached a server there. Datagrams that are sent to an address
     /// of many are not answered by that, so it is counted what came.
-    pub(crate) fn received(&self) -> Result<usize> {
+    ///
+    /// # Errors
+    ///
+    /// When a server's log cannot be read.
+    pub fn received(&self) -> Result<usize> {
         self.servers.iter().map(EchoServer::received).sum()
     }
 
     /// Traffic from there.
-    pub(crate) fn vantage(&self) -> &Vantage<'a> {
+    #[must_use]
+    pub fn vantage(&self) -> &Vantage<'a> {
         &self.at
     }
 }
 
 /// A name server at one of the addresses; it has the server's for every name.
-fn name_server(scene: &Scene, at: &Vantage<'_>, own: Ipv4Addr) -> Result<Process> {
+fn name_server(machine: &Machine, at: &Vantage<'_>, own: Ipv4Addr) -> Result<Process> {
     let mut probe = at.command(&binaries::path(Binary::Probe)?.display().to_string());
     let [v4, v6] = SERVER.map(|address| address.to_string());
     probe.args(["names", &own.to_string(), &v4, &v6]);
-    let (process, log) = scene.machine().spawn(&mut probe, &format!("names-{own}.log"))?;
+    let (process, log) = machine.spawn(&mut probe, &format!("names-{own}.log"))?;
     wait_for(DEADLINE, "the name server", || {
         ensure!(fs::read_to_string(&log)?.contains("listening"), "not yet");
         Ok(())

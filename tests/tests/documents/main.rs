@@ -1,0 +1,17 @@
+//! What the documents say: each command is one that there is, does what it is said to do, and each
+//! test, message and file that is named is there.
+
+mod how;
+mod machine;
+mod named;
+mod pages;
+mod typed;
+
+/// Pages whose commands are run by the tests of what they are about.
+const ELSEWHERE: [&str; 5] = [
+    "docs/capture.md",
+    "docs/install.md",
+    "docs/managed-plugin.md",
+    "docs/network-driver.md",
+    "docs/programs.md",
+];
