@@ -2,7 +2,7 @@
 //!
 //! In CNM's words, a *network* is a bridge here, an *endpoint* is a veth pair of which one end is a
 //! port of that bridge, and a *sandbox* is the network namespace of a container. Docker asks
-//! ([`server`]), [`driver`] makes and removes; the engine closes each endpoint before it is plugged in,
+//! (`server`), `driver` makes and removes; the engine closes each endpoint before it is plugged in,
 //! and says at Join whether the policies of its container, its network and its own stand.
 //!
 //! Nothing here asks Docker anything: it waits for our answer with locks held. Whose an endpoint is
