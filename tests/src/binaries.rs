@@ -81,6 +81,16 @@ pub fn standalone_arguments() -> Vec<String> {
     PRODUCT.iter().chain(&target).map(|&word| word.to_owned()).collect()
 }
 
+/// Whether Rust's standard library for programs that need no library is there.
+///
+/// # Errors
+///
+/// When the compiler does not tell where it has its libraries.
+pub fn can_stand_alone() -> Result<bool> {
+    let sysroot = command::stdout_of(Command::new("rustc").args(["--print", "sysroot"]))?;
+    Ok(Path::new(&sysroot).join("lib/rustlib").join(STANDALONE).join("lib").is_dir())
+}
+
 /// The directory with the programs as they are packed: linked statically, and built if they are not or
 /// no longer up to date.
 ///

@@ -5,13 +5,16 @@ use std::fs;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use ebpf_netns_tests::command::stdout_of;
+use ebpf_netns_tests::{binaries, command::stdout_of};
 use serde_json::Value;
 
 use super::packed::{VERSION, packages, packed, release, repository};
 
 #[test]
 fn packages_of_the_same_programs_are_the_same_bytes() -> Result<()> {
+    if !binaries::can_stand_alone()? {
+        return Ok(());
+    }
     let again = tempfile::tempdir()?;
     for file in release()?.write(again.path())? {
         let name = file.file_name().context("it has a name")?;
@@ -28,6 +31,9 @@ fn packages_of_the_same_programs_are_the_same_bytes() -> Result<()> {
 
 #[test]
 fn the_debian_package_has_everything_in_its_place_and_depends_on_nothing() -> Result<()> {
+    if !binaries::can_stand_alone()? {
+        return Ok(());
+    }
     let package = packed(".deb")?;
     let listed = stdout_of(Command::new("dpkg-deb").arg("--contents").arg(&package))?;
     for line in listed.lines() {
@@ -59,6 +65,9 @@ fn the_debian_package_has_everything_in_its_place_and_depends_on_nothing() -> Re
 
 #[test]
 fn the_tarball_unpacks_into_usr_local_with_a_unit_that_fits() -> Result<()> {
+    if !binaries::can_stand_alone()? {
+        return Ok(());
+    }
     let local = tempfile::tempdir()?;
     let mut tar = Command::new("tar");
     tar.args(["--extract", "--strip-components=1", "--file"]).arg(packed("linux.tar.gz")?);
@@ -81,6 +90,9 @@ fn the_tarball_unpacks_into_usr_local_with_a_unit_that_fits() -> Result<()> {
 
 #[test]
 fn completions_are_ones_that_bash_takes() -> Result<()> {
+    if !binaries::can_stand_alone()? {
+        return Ok(());
+    }
     let local = tempfile::tempdir()?;
     let mut tar = Command::new("tar");
     tar.args(["--extract", "--strip-components=1", "--file"]).arg(packed("linux.tar.gz")?);
@@ -102,6 +114,9 @@ fn completions_are_ones_that_bash_takes() -> Result<()> {
 
 #[test]
 fn the_bill_of_materials_has_every_package_with_its_licence_and_checksum() -> Result<()> {
+    if !binaries::can_stand_alone()? {
+        return Ok(());
+    }
     let bill: Value = serde_json::from_slice(&fs::read(packed(".cdx.json")?)?)?;
     let components = bill["components"].as_array().context("there are components")?;
     let mut named = BTreeSet::new();
