@@ -82,12 +82,18 @@ impl Whose {
     pub(super) fn look(&mut self) -> bool {
         let mut found: BTreeMap<Place, BTreeSet<Option<String>>> = BTreeMap::new();
         let mut unknown = false;
+        let host = namespace_of(Path::new("/proc/1"));
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
             // Who ends meanwhile is left out, and so is what is no process.
             let Some(place) = namespace_of(&entry.path()) else { continue };
             let ids = ids_of(&entry.path());
             unknown |= !ids.is_empty() && !ids.iter().any(|id| self.names.contains_key(id));
-            found.entry(place).or_default().insert(self.known_of(ids));
+            let user = self.known_of(ids);
+            // A container's process is in the namespace before it is in the control group, and what
+            // somebody else puts there is that container's too: only the host's is anybody's.
+            if user.is_some() || Some(place) == host {
+                found.entry(place).or_default().insert(user);
+            }
         }
         self.namespaces =
             found.into_iter().map(|(place, users)| (place, self.tell(&users))).collect();

@@ -22,6 +22,8 @@ static OBJECT: &[u8] =
 /// Where tracefs is by custom.
 pub(crate) const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 const CATEGORY: &str = "syscalls";
+/// What stands where there is no namespace any more, before others: no device has this number.
+const NOBODY: PidNamespace = PidNamespace { device: 0, inode: u64::MAX, told_as: 0 };
 
 /// What is executed cannot be followed.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +73,8 @@ pub enum ExecsError {
 pub struct Execs {
     ring: AsyncFd<RingBuf<MapData>>,
     namespaces: Array<MapData, PidNamespace>,
+    /// What is in that map, up to its end.
+    places: Vec<PidNamespace>,
     lost: Array<MapData, u64>,
     told_lost: u64,
     _attached: Ebpf,
@@ -98,11 +102,13 @@ impl Execs {
             reason = "its successor is unsafe, against descriptors that change: this one does not"
         )]
         let ring = AsyncFd::new(ring).map_err(ExecsError::Wait)?;
-        Ok(Self { ring, namespaces, lost, told_lost: 0, _attached: ebpf })
+        let places = Vec::new();
+        Ok(Self { ring, namespaces, places, lost, told_lost: 0, _attached: ebpf })
     }
 
     /// Says whose namespaces of processes are whose; what is not among them is told without a number.
-    /// As many as there is room for are taken.
+    /// As many as there is room for are taken. What was among them and still is keeps its place: the
+    /// programs miss none while this goes on.
     ///
     /// # Errors
     ///
@@ -111,11 +117,18 @@ impl Execs {
         &mut self,
         all: impl Iterator<Item = PidNamespace>,
     ) -> Result<(), ExecsError> {
-        let end = std::iter::once(PidNamespace::default());
-        for (place, namespace) in (0_u32..).zip(all.take(MAX_NAMESPACES - 1).chain(end)) {
-            self.namespaces
-                .set(place, namespace, 0)
-                .map_err(|error| ExecsError::Map { name: NAMESPACES_MAP, why: chain(&error) })?;
+        for (place, namespace) in (0_u32..).zip(places(&self.places, all.collect())) {
+            let place_is_new = self.places.get(place as usize) != Some(&namespace);
+            if place_is_new {
+                self.namespaces.set(place, namespace, 0).map_err(|error| ExecsError::Map {
+                    name: NAMESPACES_MAP,
+                    why: chain(&error),
+                })?;
+            }
+            match self.places.get_mut(place as usize) {
+                Some(known) => *known = namespace,
+                None => self.places.push(namespace),
+            }
         }
         Ok(())
     }
@@ -144,6 +157,25 @@ impl Execs {
         let lost = self.lost.get(&0, 0).unwrap_or(self.told_lost);
         lost.saturating_sub(std::mem::replace(&mut self.told_lost, lost))
     }
+}
+
+/// Where each of `all` goes: those that have a place stay there, others take one that is free or
+/// follow at the end.
+fn places(now: &[PidNamespace], mut all: Vec<PidNamespace>) -> Vec<PidNamespace> {
+    let mut places: Vec<Option<PidNamespace>> = now
+        .iter()
+        .map(|known| {
+            let same = |one: &PidNamespace| (one.device, one.inode) == (known.device, known.inode);
+            all.iter().position(same).map(|position| all.remove(position))
+        })
+        .collect();
+    let mut others = all.into_iter();
+    for place in places.iter_mut().filter(|place| place.is_none()) {
+        *place = others.next();
+    }
+    places.extend(others.map(Some));
+    places.truncate(MAX_NAMESPACES - 1);
+    places.into_iter().map(|place| place.unwrap_or(NOBODY)).collect()
 }
 
 fn attach(ebpf: &mut Ebpf, name: &'static str) -> Result<(), ProgramError> {
@@ -187,5 +219,32 @@ impl ExecsError {
         } else {
             Self::Attach { name, why: load::last_lines(error) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn namespace(inode: u64) -> PidNamespace {
+        PidNamespace { device: 4, inode, told_as: inode }
+    }
+
+    #[test]
+    fn a_namespace_keeps_its_place_whatever_comes_and_goes() {
+        let [one, two, three, four] = [1, 2, 3, 4].map(namespace);
+        let first = places(&[], vec![one, two, three]);
+        assert_eq!(first, [one, two, three]);
+        let without_two = places(&first, vec![three, one]);
+        assert_eq!(without_two, [one, NOBODY, three]);
+        assert_eq!(places(&without_two, vec![two, four, three, one]), [one, two, three, four]);
+        let told_otherwise = PidNamespace { told_as: 0, ..three };
+        assert_eq!(places(&first, vec![told_otherwise]), [NOBODY, NOBODY, told_otherwise]);
+    }
+
+    #[test]
+    fn there_is_always_an_end() {
+        let many = (1..=2 * MAX_NAMESPACES as u64).map(namespace).collect();
+        assert_eq!(places(&[], many).len(), MAX_NAMESPACES - 1);
     }
 }
