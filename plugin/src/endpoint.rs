@@ -38,6 +38,11 @@ pub enum EndpointEvent {
         /// The answer.
         reply: oneshot::Sender<Result<(), String>>,
     },
+    /// Whether the engine is there, to close an interface that comes.
+    Ready {
+        /// The answer.
+        reply: oneshot::Sender<Result<(), String>>,
+    },
     /// A new endpoint, which is to be closed before it is plugged in.
     Arm {
         /// The endpoint.

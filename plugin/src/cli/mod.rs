@@ -171,7 +171,8 @@ struct Run {
     /// A bridge that strict mode governs, in place of all of Docker's; may be given several times.
     #[arg(long = "strict-bridge", value_name = "NAME", requires = "strict")]
     strict_bridges: Vec<String>,
-    /// Be Docker's network driver `ebpf-netns`: `docker network create -d ebpf-netns`.
+    /// Be Docker's network driver, `docker network create -d ebpf-netns`, and its IPAM driver,
+    /// `--ipam-driver ebpf-netns`.
     #[arg(long)]
     driver: bool,
     /// Where Docker asks the network driver. The file has to be called ebpf-netns.sock: Docker takes

@@ -34,6 +34,31 @@ pub enum CnmError {
         /// The other one.
         other: String,
     },
+    /// Addresses are of one network each.
+    #[error("{asked} overlaps {other} of another network: choose another --subnet")]
+    PoolOverlaps {
+        /// What was asked for.
+        asked: String,
+        /// What is there.
+        other: String,
+    },
+    /// There is no pool of this name.
+    #[error("there is no pool {0} of this IPAM driver: remove its network and create it again")]
+    NoPool(String),
+    /// All subnets that are chosen of are in use.
+    #[error("no subnet is free that this IPAM driver chooses of: name one with --subnet")]
+    NoSubnet,
+    /// The kernel has no random bytes.
+    #[error("read random bytes for a subnet")]
+    Random(#[source] io::Error),
+    /// Somebody has each address.
+    #[error(
+        "{0} has no free address: remove containers, or create a network with a larger --subnet"
+    )]
+    PoolExhausted(String),
+    /// Somebody has this address.
+    #[error("address {0} is in use: choose another --ip")]
+    AddressInUse(IpAddr),
     /// A link has the name of one that is to be made.
     #[error("interface {0} is there and is not a bridge: remove it")]
     NotABridge(String),

@@ -1,4 +1,5 @@
-//! The network driver: `docker network create -d ebpf-netns`, by CNM's protocol of remote drivers.
+//! The network driver: `docker network create -d ebpf-netns`, by CNM's protocol of remote drivers; and
+//! the IPAM driver for networks of Docker's own bridge driver, `--ipam-driver ebpf-netns`.
 //!
 //! In CNM's words, a *network* is a bridge here, an *endpoint* is a veth pair of which one end is a
 //! port of that bridge, and a *sandbox* is the network namespace of a container. Docker asks
@@ -12,14 +13,17 @@ mod driver;
 mod error;
 mod forward;
 mod ids;
+mod ipam;
 mod links;
 mod nat;
 mod network;
 mod options;
+mod pool;
 mod ports;
 mod protocol;
 mod rule;
 mod server;
+mod socket;
 mod store;
 
 use std::io;
@@ -28,7 +32,8 @@ use std::path::{Path, PathBuf};
 pub use self::error::CnmError;
 pub use self::ids::{InvalidId, bridge_of, is_bridge, is_driver};
 pub use self::network::Protocol;
-pub use self::server::{Driver, Plugin, bind, found, serve};
+pub use self::server::{Driver, found, serve};
+pub use self::socket::{Plugin, bind};
 use crate::nftables::Socket;
 use ebpf_netns::Rtnl;
 
@@ -46,6 +51,9 @@ pub const NETWORKS: &str = "/var/lib/ebpf-netns/networks";
 
 /// Where it is written down which endpoints there are; they do not outlive the machine.
 pub const ENDPOINTS: &str = "/run/ebpf-netns/endpoints";
+
+/// Where it is written down who has which address on networks with the IPAM driver.
+pub const POOLS: &str = "/var/lib/ebpf-netns/pools";
 
 /// Read to see whether a port is free, beside `/proc/net`, and written to have IPv6 forwarded.
 pub const FORWARDING_V6: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
@@ -74,7 +82,7 @@ pub fn clean() -> Result<Vec<String>, CnmError> {
             removed.push("rules in iptables' chain FORWARD".to_owned());
         }
     }
-    for directory in [NETWORKS, ENDPOINTS] {
+    for directory in [NETWORKS, ENDPOINTS, POOLS] {
         if store::clean(Path::new(directory))? {
             removed.push(directory.to_owned());
         }

@@ -197,7 +197,17 @@ impl Prefix {
         (network, mask)
     }
 
-    fn overlaps(self, other: Self) -> bool {
+    /// The same without what is of one address alone.
+    pub(super) fn network(self) -> Self {
+        let network = self.bytes().0;
+        let address = match <[u8; 4]>::try_from(network.as_slice()) {
+            Ok(octets) => IpAddr::from(octets),
+            Err(_longer) => <[u8; 16]>::try_from(network).map_or(self.address, IpAddr::from),
+        };
+        Self { address, ..self }
+    }
+
+    pub(super) fn overlaps(self, other: Self) -> bool {
         if self.address.is_ipv4() != other.address.is_ipv4() {
             return false;
         }

@@ -1,4 +1,4 @@
-//! Docker's calls and our answers on the wire, as CNM's remote drivers have them.
+//! Docker's calls and our answers on the wire, as CNM's remote drivers of networks and of IPAM have them.
 //!
 //! Fields that later engines add are let be; what is missing is empty.
 
@@ -92,17 +92,77 @@ pub(super) struct PortBinding {
     pub host_port_end: u16,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct RequestPool {
+    #[serde(default)]
+    pub address_space: String,
+    /// Any, if it is empty.
+    #[serde(default)]
+    pub pool: String,
+    #[serde(default)]
+    pub sub_pool: String,
+    #[serde(default)]
+    pub options: Option<OptionMap>,
+    #[serde(default)]
+    pub v6: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct OfPool {
+    #[serde(rename = "PoolID")]
+    pub pool: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct RequestAddress {
+    #[serde(rename = "PoolID")]
+    pub pool: String,
+    /// Any, if it is empty.
+    #[serde(default)]
+    pub address: String,
+    #[serde(default)]
+    pub options: Option<OptionMap>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct OfAddress {
+    #[serde(rename = "PoolID")]
+    pub pool: String,
+    pub address: String,
+}
+
 /// Reads the body of a call.
 pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, CnmError> {
     serde_json::from_slice(body).map_err(CnmError::Call)
 }
 
 pub(super) fn activated() -> Value {
-    json!({ "Implements": ["NetworkDriver"] })
+    json!({ "Implements": ["NetworkDriver", "IpamDriver"] })
 }
 
 pub(super) fn capabilities() -> Value {
     json!({ "Scope": "local", "ConnectivityScope": "local" })
+}
+
+/// Hardware addresses are Docker's to choose, and what was asked for once need not be asked for again.
+pub(super) fn ipam_capabilities() -> Value {
+    json!({ "RequiresMACAddress": false, "RequiresRequestReplay": false })
+}
+
+pub(super) fn address_spaces(local: &str, global: &str) -> Value {
+    json!({ "LocalDefaultAddressSpace": local, "GlobalDefaultAddressSpace": global })
+}
+
+/// A pool is called by its subnet.
+pub(super) fn pool(subnet: &str) -> Value {
+    json!({ "PoolID": subnet, "Pool": subnet, "Data": {} })
+}
+
+pub(super) fn address(address: &str) -> Value {
+    json!({ "Address": address, "Data": {} })
 }
 
 /// What is done has nothing to tell.

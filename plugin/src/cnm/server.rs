@@ -4,9 +4,7 @@
 //! container meanwhile: so whatever is waited for here has a deadline.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +17,6 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use ebpf_netns::Rtnl;
 use serde_json::Value;
-use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -28,10 +25,12 @@ use tracing::{debug, error, info, warn};
 use super::driver::{State, facts};
 use super::error::CnmError;
 use super::ids::Id;
+use super::ipam::Ipam;
 use super::network::{Endpoint, Network};
 use super::protocol::{self, CreateEndpoint, CreateNetwork, OfEndpoint, OfNetwork};
+use super::socket::Plugin;
 use super::store::{Store, endpoints_at, networks_at};
-use super::{ENDPOINTS, NETWORKS, links, options};
+use super::{ENDPOINTS, NETWORKS, POOLS, links, options};
 use crate::endpoint::{EndpointEvent, EndpointFacts, JoinVerdict};
 use crate::error::chain;
 use crate::event::Event;
@@ -41,42 +40,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How often rules are put right that others may have changed.
 const KEEP: Duration = Duration::from_secs(30);
 
-/// The socket.
-#[derive(Debug)]
-pub struct Plugin {
-    listener: UnixListener,
-    path: PathBuf,
-}
-
 /// The driver, as it is shared by the calls of Docker.
 #[derive(Clone)]
 pub struct Driver {
     state: Arc<Mutex<State>>,
+    ipam: Arc<Mutex<Ipam>>,
     engine: mpsc::Sender<Event>,
-}
-
-/// Makes the socket, in place of one that a dead daemon left. Must run within a tokio runtime.
-///
-/// # Errors
-///
-/// When it cannot be made.
-pub fn bind(path: &Path) -> Result<Plugin, CnmError> {
-    let failed = |what, path: &Path| {
-        let path = path.to_owned();
-        move |source| CnmError::File { what, path, source }
-    };
-    if let Some(directory) = path.parent() {
-        let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(directory);
-        made.map_err(failed("make directory", directory))?;
-    }
-    // Whoever holds the control socket is the only daemon.
-    if fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket()) {
-        fs::remove_file(path).map_err(failed("remove", path))?;
-    }
-    let listener = UnixListener::bind(path).map_err(failed("listen at", path))?;
-    fs::set_permissions(path, Permissions::from_mode(0o600))
-        .map_err(failed("set the permissions of", path))?;
-    Ok(Plugin { listener, path: path.to_owned() })
 }
 
 /// The endpoints that are there, as earlier drivers made them: also a daemon that drives no network
@@ -109,18 +78,19 @@ pub async fn serve(
     engine: mpsc::Sender<Event>,
     bridges: watch::Receiver<BTreeSet<String>>,
 ) -> Result<(), CnmError> {
-    let Plugin { listener, path } = plugin;
-    let _remove = RemoveOnDrop(path.clone());
-    let store = Store::open(Path::new(NETWORKS), Path::new(ENDPOINTS))?;
+    let Plugin { listener, place } = plugin;
+    let store = Store::open(Path::new(NETWORKS), Path::new(ENDPOINTS), Path::new(POOLS))?;
+    let ipam = Ipam::open(store.clone())?;
     let state = spawn_blocking(|| State::open(store)).await.map_err(|_panic| CnmError::Bug)??;
-    let driver = Driver { state: Arc::new(Mutex::new(state)), engine };
+    let (state, ipam) = (Arc::new(Mutex::new(state)), Arc::new(Mutex::new(ipam)));
+    let driver = Driver { state, ipam, engine };
     let router = Router::new().route("/{call}", post(handle)).with_state(driver.clone());
-    info!(socket = %path.display(), "Docker may ask the network driver");
+    info!(socket = %place.0.display(), "Docker may ask the network driver");
     let served = tokio::select! {
         served = axum::serve(listener, router) => served,
         () = driver.keep(bridges) => Ok(()),
     };
-    served.map_err(|source| CnmError::File { what: "serve", path, source })
+    served.map_err(|source| CnmError::File { what: "serve", path: place.0.clone(), source })
 }
 
 async fn handle(
@@ -176,6 +146,7 @@ impl Driver {
             "NetworkDriver.Leave"
             | "NetworkDriver.DiscoverNew"
             | "NetworkDriver.DiscoverDelete" => done(),
+            _ if call.starts_with("IpamDriver.") => return self.answer_ipam(call, body).await,
             "NetworkDriver.AllocateNetwork" | "NetworkDriver.FreeNetwork" => {
                 return Err(CnmError::Refused(
                     "networks of this driver are of one machine: leave out --scope swarm"
@@ -251,7 +222,7 @@ impl Driver {
         self.ask(|reply| EndpointEvent::Check { options, reply }).await
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         question: impl FnOnce(oneshot::Sender<Result<(), String>>) -> EndpointEvent,
     ) -> Result<(), CnmError> {
@@ -271,9 +242,15 @@ impl Driver {
         &self,
         work: impl FnOnce(&mut State) -> Result<T, CnmError> + Send + 'static,
     ) -> Result<T, CnmError> {
-        let state = Arc::clone(&self.state);
-        let work = move || work(&mut state.lock().unwrap_or_else(PoisonError::into_inner));
-        spawn_blocking(work).await.map_err(|_panic| CnmError::Bug)?
+        locked(&self.state, work).await
+    }
+
+    /// As [`Self::with`], with pools of addresses.
+    pub(super) async fn with_ipam<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Ipam) -> Result<T, CnmError> + Send + 'static,
+    ) -> Result<T, CnmError> {
+        locked(&self.ipam, work).await
     }
 
     /// Keeps the rules as they should be, whatever others do. Never returns.
@@ -298,16 +275,16 @@ impl Driver {
     }
 }
 
+async fn locked<S: Send + 'static, T: Send + 'static>(
+    shared: &Arc<Mutex<S>>,
+    work: impl FnOnce(&mut S) -> Result<T, CnmError> + Send + 'static,
+) -> Result<T, CnmError> {
+    let shared = Arc::clone(shared);
+    let work = move || work(&mut shared.lock().unwrap_or_else(PoisonError::into_inner));
+    spawn_blocking(work).await.map_err(|_panic| CnmError::Bug)?
+}
+
 fn endpoint_of(body: &[u8]) -> Result<Id, CnmError> {
     let OfEndpoint { endpoint, options: _ } = protocol::read(body)?;
     Ok(Id::try_from(endpoint)?)
-}
-
-struct RemoveOnDrop(PathBuf);
-
-impl Drop for RemoveOnDrop {
-    fn drop(&mut self) {
-        // Someone else may have removed it, which is as good.
-        fs::remove_file(&self.0).ok();
-    }
 }

@@ -1,7 +1,8 @@
-//! What networks and endpoints there are, on disk: a file each, for the next daemon.
+//! What networks, endpoints and pools there are, on disk: a file each, for the next daemon.
 //!
-//! Docker does not tell a driver again what it told it once. Networks outlive the machine, and are on
-//! the disk before Docker hears that they are made; endpoints are of this boot alone.
+//! Docker does not tell a driver again what it told it once. Networks and pools outlive the machine, and
+//! are on the disk before Docker hears that they are made; endpoints are of this boot alone, and so is
+//! who has an address.
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write as _};
@@ -17,24 +18,27 @@ use super::error::CnmError;
 use super::ids::Id;
 use super::is_missing;
 use super::network::{Endpoint, Network, VERSION};
+use super::pool::AddressPool;
 
 const SUFFIX: &str = "json";
 
 /// Where they are.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Store {
     networks: PathBuf,
     endpoints: PathBuf,
+    pools: PathBuf,
 }
 
 impl Store {
     /// Makes the directories that are missing.
-    pub(super) fn open(networks: &Path, endpoints: &Path) -> Result<Self, CnmError> {
-        for path in [networks, endpoints] {
+    pub(super) fn open(networks: &Path, endpoints: &Path, pools: &Path) -> Result<Self, CnmError> {
+        for path in [networks, endpoints, pools] {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
             made.map_err(failed("make directory", path))?;
         }
-        Ok(Self { networks: networks.to_owned(), endpoints: endpoints.to_owned() })
+        let [networks, endpoints, pools] = [networks, endpoints, pools].map(Path::to_owned);
+        Ok(Self { networks, endpoints, pools })
     }
 
     pub(super) fn networks(&self) -> Result<Vec<Network>, CnmError> {
@@ -45,20 +49,37 @@ impl Store {
         read_all(&self.endpoints, |endpoint: &Endpoint| endpoint.version == VERSION)
     }
 
+    pub(super) fn pools(&self) -> Result<Vec<AddressPool>, CnmError> {
+        read_all(&self.pools, |pool: &AddressPool| pool.version == VERSION)
+    }
+
     pub(super) fn put_network(&self, network: &Network) -> Result<(), CnmError> {
-        write(&self.networks, &network.id, network, true)
+        write(&path_of(&self.networks, network.id.as_str()), network, true)
     }
 
     pub(super) fn put_endpoint(&self, endpoint: &Endpoint) -> Result<(), CnmError> {
-        write(&self.endpoints, &endpoint.id, endpoint, false)
+        write(&path_of(&self.endpoints, endpoint.id.as_str()), endpoint, false)
+    }
+
+    /// `durable` is what Docker does not make again after a reset of the machine.
+    pub(super) fn put_pool(&self, pool: &AddressPool, durable: bool) -> Result<(), CnmError> {
+        write(&self.path_of_pool(pool), pool, durable)
     }
 
     pub(super) fn remove_network(&self, id: &Id) -> Result<(), CnmError> {
-        remove(&path_of(&self.networks, id))
+        remove(&path_of(&self.networks, id.as_str()))
     }
 
     pub(super) fn remove_endpoint(&self, id: &Id) -> Result<(), CnmError> {
-        remove(&path_of(&self.endpoints, id))
+        remove(&path_of(&self.endpoints, id.as_str()))
+    }
+
+    pub(super) fn remove_pool(&self, pool: &AddressPool) -> Result<(), CnmError> {
+        remove(&self.path_of_pool(pool))
+    }
+
+    fn path_of_pool(&self, pool: &AddressPool) -> PathBuf {
+        path_of(&self.pools, &pool.id().replace('/', "-"))
     }
 }
 
@@ -128,22 +149,16 @@ fn read_all<T: DeserializeOwned>(
 }
 
 /// Atomically: a reader finds what was there before, or this.
-fn write(
-    directory: &Path,
-    id: &Id,
-    record: &impl Serialize,
-    durable: bool,
-) -> Result<(), CnmError> {
-    let path = path_of(directory, id);
+fn write(path: &Path, record: &impl Serialize, durable: bool) -> Result<(), CnmError> {
     let put = || {
-        let mut file = NamedTempFile::new_in(directory)?;
+        let mut file = NamedTempFile::new_in(path.parent().unwrap_or(path))?;
         file.write_all(&serde_json::to_vec(record)?)?;
         if durable {
             file.as_file().sync_data()?;
         }
-        file.persist(&path).map(drop).map_err(|failed| failed.error)
+        file.persist(path).map(drop).map_err(|failed| failed.error)
     };
-    put().map_err(failed("write", &path))
+    put().map_err(failed("write", path))
 }
 
 fn remove(path: &Path) -> Result<(), CnmError> {
@@ -153,8 +168,8 @@ fn remove(path: &Path) -> Result<(), CnmError> {
     }
 }
 
-fn path_of(directory: &Path, id: &Id) -> PathBuf {
-    directory.join(id.as_str()).with_extension(SUFFIX)
+fn path_of(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("{name}.{SUFFIX}"))
 }
 
 fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CnmError {

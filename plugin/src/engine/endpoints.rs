@@ -181,6 +181,9 @@ impl Engine {
                 // Whoever asked may have gone.
                 reply.send(parsed.map(drop).map_err(|errors| errors.of_options().to_string())).ok();
             }
+            EndpointEvent::Ready { reply } => {
+                reply.send(Ok(())).ok();
+            }
             EndpointEvent::Arm { endpoint, reply } => {
                 reply.send(self.arm(endpoint)).ok();
             }

@@ -88,8 +88,9 @@ impl Settings {
     pub fn new(docker: &Endpoint, paths: &Paths<'_>) -> Self {
         let Paths { pins, state, control_socket, docker_exec_root, config, programs, driver } =
             *paths;
-        let networks = driver.map(|_| Path::new(cnm::NETWORKS));
-        let of_driver = [driver.and_then(Path::parent), networks];
+        let written = |path| driver.map(|_| Path::new(path));
+        let of_driver =
+            [driver.and_then(Path::parent), written(cnm::NETWORKS), written(cnm::POOLS)];
         let own = [Some(pins), Some(state), Some(Path::new(RUN)), control_socket.parent()];
         let own = own.into_iter().chain(of_driver);
         let mut read: Vec<PathBuf> = READ.map(PathBuf::from).into();

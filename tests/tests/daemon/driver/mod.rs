@@ -1,5 +1,6 @@
 //! The network driver: `docker network create -d ebpf-netns`, with real packets.
 
+mod ipam;
 mod policy;
 mod recovery;
 mod starting;
