@@ -11,7 +11,12 @@ impl Engine {
     /// Looks at every interface: of some removals nothing is told.
     pub(super) fn repair_all(&mut self) {
         self.damaged.extend(self.world.enforced.keys().copied());
-        match self.kernel.audit_pins() {
+        let mut audited = self.kernel.audit_pins();
+        if self.own_programs.ordered() == 0 {
+            let of_own = self.kernel.audit_own_pins();
+            audited = audited.and_then(|missing| Ok(missing + of_own?));
+        }
+        match audited {
             Ok(0) => {}
             Ok(missing) => {
                 warn!(missing, "pins were removed by somebody else: made again");

@@ -3,20 +3,20 @@
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
+use aya::programs::SchedClassifier;
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::SchedClassifierLink;
 use aya::programs::xdp::{Xdp, XdpLink};
-use aya::programs::{ProgramError, SchedClassifier};
-use ebpf_netns::rtnl::{Direction, NewBpfFilter};
 use ebpf_netns::veth::{VethError, VethPair};
 use ebpf_netns::{ErrorClass, Ifindex, Link as Interface, Rtnl};
 use nix::errno::Errno;
 
+use super::filters::{OURS, is_filter};
 use super::refusal::{AttachError, Attempt, Refusal};
 use super::worker::{Done, Made, Reply};
-use super::{Kernel, errno, load, pins, program};
+use super::{Kernel, pins, program};
 use crate::error::chain;
-use crate::plan::{Attachment, GUARD, Hook, Way};
+use crate::plan::{GUARD, Hook, Way};
 
 /// What keeps a program attached. Dropping it changes nothing.
 #[derive(Debug)]
@@ -40,11 +40,8 @@ impl Attached {
     }
 }
 
-/// The clsact filters' handle, which nobody else takes by accident.
-pub(super) const HANDLE: u32 = 0x0eb9_f001;
-
 /// The number of the chain by which a clsact qdisc that has no filter of ours is known as ours.
-pub(super) const MARK: u32 = HANDLE;
+pub(super) const MARK: u32 = OURS.handle;
 
 /// A filter to be taken off.
 #[derive(Clone, Copy, Debug)]
@@ -53,9 +50,6 @@ pub(super) struct Filter {
     /// Whether it is the last of ours, on a qdisc that is ours.
     pub(super) last: bool,
 }
-
-/// Priorities tried for it: the first that is not held by a filter of another kind.
-pub(super) const PRIORITIES: [u16; 3] = [1, 2, 3];
 
 impl Kernel {
     /// Attaches a program; where one of ours is attached in this way already, it is replaced in one
@@ -97,9 +91,8 @@ impl Kernel {
         if added {
             self.qdiscs.insert(ifindex);
         }
-        let [priority, ..] = PRIORITIES;
         for way in GUARD {
-            self.attached.insert((ifindex, way), Attached::Filter(priority));
+            self.attached.insert((ifindex, way), Attached::Filter(OURS.first_priority()));
         }
     }
 
@@ -337,35 +330,12 @@ impl Kernel {
         ifindex: Ifindex,
         before: Option<u16>,
     ) -> Result<Attached, AttachError> {
-        let priorities = if let Some(priority) = &before {
-            std::slice::from_ref(priority)
-        } else {
-            if self.rtnl.add_clsact(ifindex).map_err(AttachError::Rtnl)? {
-                self.qdiscs.insert(ifindex);
-            }
-            &PRIORITIES[..]
-        };
+        if before.is_none() && self.rtnl.add_clsact(ifindex).map_err(AttachError::Rtnl)? {
+            self.qdiscs.insert(ifindex);
+        }
         let program: &mut SchedClassifier = program(&mut self.ebpf, hook)?;
         let program = program.fd()?.as_fd();
-        let mut refused = None;
-        for priority in priorities {
-            let filter = NewBpfFilter {
-                direction: direction(hook),
-                priority: *priority,
-                handle: HANDLE,
-                program,
-                name: load::program_name(hook),
-            };
-            match self.rtnl.set_bpf_filter(ifindex, &filter) {
-                Ok(()) => return Ok(Attached::Filter(*priority)),
-                // A filter of another kind has this priority.
-                Err(error) if errno::of_rtnl(&error) == Some(Errno::EINVAL) => {
-                    refused = Some(error);
-                }
-                Err(error) => return Err(AttachError::Rtnl(error)),
-            }
-        }
-        Err(refused.map_or_else(|| ProgramError::NotAttached.into(), AttachError::Rtnl))
+        OURS.set(&self.rtnl, (ifindex, hook), program, before).map(Attached::Filter)
     }
 }
 
@@ -378,17 +348,15 @@ pub(super) fn take_filter_off(
     filter: Filter,
 ) -> Result<(), Refusal> {
     let Filter { priority, last } = filter;
-    let marked = if last { rtnl.add_chain(ifindex, MARK).map(drop) } else { Ok(()) };
-    let removed =
-        marked.and_then(|()| rtnl.remove_filter(ifindex, direction(hook), priority, HANDLE));
-    match removed {
-        Err(error) if error.class() != ErrorClass::Gone => Err(Refusal::new(chain(&error))),
-        _ => Ok(()),
+    if last {
+        match rtnl.add_chain(ifindex, MARK) {
+            Err(error) if error.class() != ErrorClass::Gone => {
+                return Err(Refusal::new(chain(&error)));
+            }
+            _ => {}
+        }
     }
-}
-
-pub(super) const fn is_filter((_, attachment): Way) -> bool {
-    matches!(attachment, Attachment::Clsact)
+    OURS.take_off(rtnl, (ifindex, hook), priority)
 }
 
 /// Pins a link; a pin that is there under this name is of a link that is gone.
@@ -402,12 +370,4 @@ pub(super) fn pin_link(link: FdLink, path: &Path) -> Result<FdLink, String> {
         )
     })?;
     Ok(pinned.into())
-}
-
-/// The side of the host-side veth: the container's direction reversed.
-pub(super) const fn direction(hook: Hook) -> Direction {
-    match hook {
-        Hook::Xdp | Hook::Egress => Direction::Ingress,
-        Hook::Ingress => Direction::Egress,
-    }
 }

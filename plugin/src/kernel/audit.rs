@@ -3,7 +3,8 @@
 
 use ebpf_netns::Ifindex;
 
-use super::attach::{Attached, HANDLE, direction, pin_link};
+use super::attach::{Attached, pin_link};
+use super::filters::{OURS, direction};
 use super::{Kernel, Refusal, load};
 use crate::error::chain;
 use crate::plan::{Hook, Standing, Way};
@@ -95,7 +96,7 @@ impl Kernel {
             .map_err(|error| Refusal::new(chain(&error)))?;
         let ours = self.identities.get(&way.0).map(|identity| identity.id);
         Ok(filters.iter().any(|filter| {
-            filter.handle == HANDLE
+            filter.handle == OURS.handle
                 && filter.priority == priority
                 && Some(filter.program_id) == ours
         }))

@@ -7,17 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use aya::programs::links::{FdLink, PinnedLink};
-use ebpf_netns::{ErrorClass, Ifindex, Link, Rtnl, RtnlError};
+use ebpf_netns::{Ifindex, Link, Rtnl, RtnlError};
 use tracing::{info, warn};
 
-use super::attach::{Attached, HANDLE, MARK, direction, pin_link};
+use super::attach::{Attached, MARK, pin_link};
+use super::filters::{Found, OPERATORS, OURS};
 use super::pins::{self, PinnedWay, Pins, PinsError};
-use super::{Kernel, Refusal, load, own};
+use super::{Kernel, Refusal};
 use crate::error::chain;
-use crate::plan::{Attachment, Hook, Standing, Way};
-
-/// The hooks of filters.
-const TC: [Hook; 2] = [Hook::Egress, Hook::Ingress];
+use crate::plan::{Standing, Way};
 
 impl Kernel {
     /// What is attached to these interfaces, which are all that there are. Pins and entries of
@@ -48,7 +46,7 @@ impl Kernel {
             }
         }
         for index in &there {
-            for (way, priority) in own_filters(&self.rtnl, *index) {
+            for Found { way, priority, .. } in OURS.find(&self.rtnl, *index) {
                 self.attached.insert((*index, way), Attached::Filter(priority));
                 // Whoever else uses the qdisc keeps it by a filter of theirs.
                 self.qdiscs.insert(*index);
@@ -115,26 +113,6 @@ pub(super) fn take_link(path: &Path, name: &Path) -> Option<FdLink> {
         .ok()
 }
 
-/// Our filters on an interface, each with its priority.
-fn own_filters(rtnl: &Rtnl, index: Ifindex) -> Vec<(Way, u16)> {
-    let mut own = Vec::new();
-    for hook in TC {
-        match rtnl.bpf_filters(index, direction(hook)) {
-            Ok(filters) => own.extend(
-                filters
-                    .iter()
-                    .filter(|filter| {
-                        filter.handle == HANDLE && filter.name == load::program_name(hook)
-                    })
-                    .map(|filter| ((hook, Attachment::Clsact), filter.priority)),
-            ),
-            Err(error) if error.class() == ErrorClass::Gone => {}
-            Err(error) => warn!(%index, error = chain(&error), "filters could not be listed"),
-        }
-    }
-    own
-}
-
 /// What [`clean`] could not do.
 #[derive(Debug, thiserror::Error)]
 pub enum CleanError {
@@ -166,19 +144,17 @@ pub fn clean(pins: Pins) -> Result<Vec<String>, CleanError> {
     // What is pinned goes first: a filter on the same interface holds until it is gone.
     pins.remove()?;
     for link in rtnl.links()? {
-        let filters = own_filters(&rtnl, link.index);
-        for ((hook, _), priority) in &filters {
-            rtnl.remove_filter(link.index, direction(*hook), *priority, HANDLE)?;
+        let filters = OURS.find(&rtnl, link.index);
+        for Found { way: (hook, _), priority, .. } in &filters {
+            let place = (link.index, *hook);
+            OURS.take_off(&rtnl, place, *priority).map_err(CleanError::Filter)?;
             removed.push(format!("clsact {} of interface {}", hook.name(), link.index));
         }
-        for (way, _, priority) in own::filters(&rtnl, link.index) {
-            own::take_filter_off(&rtnl, link.index, direction(way.0), priority)
-                .map_err(CleanError::Filter)?;
-            removed.push(format!(
-                "clsact {} of interface {}, the operator's program",
-                way.0.name(),
-                link.index
-            ));
+        for Found { way: (hook, _), priority, .. } in OPERATORS.find(&rtnl, link.index) {
+            let place = (link.index, hook);
+            OPERATORS.take_off(&rtnl, place, priority).map_err(CleanError::Filter)?;
+            let of = format!("clsact {} of interface {}", hook.name(), link.index);
+            removed.push(format!("{of}, the operator's program"));
         }
         if !filters.is_empty() || rtnl.has_chain(link.index, MARK)? {
             rtnl.remove_unused_clsact(link.index)?;

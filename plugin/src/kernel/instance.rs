@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use aya::maps::MapData;
 use aya::programs::xdp::Xdp;
 use aya::programs::{Program, ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfLoader};
@@ -64,6 +66,15 @@ pub(super) struct Handle {
     pub(super) id: u32,
     pub(super) program: OwnProgram,
     pub(super) pin: PathBuf,
+    pub(super) beside: Arc<Beside>,
+}
+
+/// What is pinned beside a program: held open, to be pinned again where somebody removes it.
+#[derive(Debug)]
+pub(super) struct Beside {
+    place: PathBuf,
+    hash: String,
+    maps: Vec<(PathBuf, MapData)>,
 }
 
 /// As what it is attached.
@@ -108,7 +119,7 @@ fn inherit(place: &Path, object: &Object, wanted: &Wanted<'_>) -> Option<Instanc
     if !place.join("object").join(&object.hash).exists() {
         return None;
     }
-    let instance = open(place, wanted).ok()?;
+    let instance = open(place, &object.hash, wanted).ok()?;
     Some(Instance { is_inherited: true, ..instance })
 }
 
@@ -127,11 +138,13 @@ fn load(place: &Path, object: &Object, wanted: &Wanted<'_>) -> Result<Instance, 
         pins::remove_tree(&staging).map_err(|error| format!("{why}; {}", chain(&error)))?;
         return Err(why);
     }
-    open(place, wanted)
+    open(place, &object.hash, wanted)
 }
 
 fn load_at(staging: &Path, object: &Object, wanted: &Wanted<'_>) -> Result<(), String> {
-    make_directories(staging, &object.hash).map_err(|error| chain(&error))?;
+    pins::remove_tree(staging)
+        .and_then(|()| make_directories(staging, &object.hash))
+        .map_err(|error| chain(&error))?;
     let functions: Vec<&Function> = wanted.values().copied().collect();
     let mut ebpf = ebpf(object, &functions, Some(&staging.join("maps")))?;
     for function in functions {
@@ -154,14 +167,13 @@ fn load_at(staging: &Path, object: &Object, wanted: &Wanted<'_>) -> Result<(), S
     Ok(())
 }
 
-fn make_directories(staging: &Path, hash: &str) -> Result<(), PinsError> {
-    pins::remove_tree(staging)?;
-    let above = staging.ancestors().take(3).collect::<Vec<_>>();
+fn make_directories(place: &Path, hash: &str) -> Result<(), PinsError> {
+    let above = place.ancestors().take(3).collect::<Vec<_>>();
     above.into_iter().rev().try_for_each(pins::make_directory)?;
     for part in ["maps", "programs", "object"] {
-        pins::make_directory(&staging.join(part))?;
+        pins::make_directory(&place.join(part))?;
     }
-    pins::make_directory(&staging.join("object").join(hash))
+    pins::make_directory(&place.join("object").join(hash))
 }
 
 /// Has the kernel make the maps of an object, of which these functions are wanted. What it asks to
@@ -200,7 +212,8 @@ pub fn verify(object: &Object, function: &Function) -> Result<(), String> {
 }
 
 /// Opens what is pinned.
-fn open(place: &Path, wanted: &Wanted<'_>) -> Result<Instance, String> {
+fn open(place: &Path, hash: &str, wanted: &Wanted<'_>) -> Result<Instance, String> {
+    let beside = Arc::new(Beside::open(place, hash)?);
     let mut programs = BTreeMap::new();
     let mut handles: Vec<Handle> = Vec::new();
     for (how, function) in wanted {
@@ -208,11 +221,39 @@ fn open(place: &Path, wanted: &Wanted<'_>) -> Result<Instance, String> {
         let (program, identity) = open_program(&pin, how.0)
             .map_err(|error| format!("open {}: {}", pin.display(), chain(&error)))?;
         if handles.iter().all(|known| known.pin != pin) {
-            handles.push(Handle { id: identity.id, program, pin });
+            handles.push(Handle { id: identity.id, program, pin, beside: Arc::clone(&beside) });
         }
         programs.insert(how.clone(), identity);
     }
     Ok(Instance { programs, maps: place.join("maps"), is_inherited: false, handles })
+}
+
+impl Beside {
+    fn open(place: &Path, hash: &str) -> Result<Self, String> {
+        let pins = pins::entries(&place.join("maps")).map_err(|error| chain(&error))?;
+        let open = |(_, path): (String, PathBuf)| match MapData::from_pin(&path) {
+            Ok(map) => Ok((path, map)),
+            Err(error) => Err(format!("open {}: {}", path.display(), chain(&error))),
+        };
+        let maps = pins.into_iter().map(open).collect::<Result<_, _>>()?;
+        Ok(Self { place: place.to_owned(), hash: hash.to_owned(), maps })
+    }
+
+    /// Pins again what somebody removed; how many maps that were.
+    pub(super) fn repin(&self) -> Result<usize, String> {
+        let missing = || self.maps.iter().filter(|(path, _)| !path.exists());
+        let is_known = self.place.join("object").join(&self.hash).exists();
+        if is_known && missing().next().is_none() {
+            return Ok(0);
+        }
+        make_directories(&self.place, &self.hash).map_err(|error| chain(&error))?;
+        let mut made = 0;
+        for (path, map) in missing() {
+            map.pin(path).map_err(|error| format!("pin {}: {}", path.display(), chain(&error)))?;
+            made += 1;
+        }
+        Ok(made)
+    }
 }
 
 fn open_program(pin: &Path, kind: Kind) -> Result<(OwnProgram, ProgramIdentity), ProgramError> {

@@ -10,6 +10,7 @@ mod errno;
 mod events;
 pub mod examine;
 mod execs;
+mod filters;
 mod hits;
 mod inherit;
 mod instance;

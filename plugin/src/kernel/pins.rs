@@ -178,15 +178,7 @@ impl Pins {
 
     /// The pinned links of every layout, in the order of their names.
     pub(super) fn links(&self) -> Result<Vec<PinnedWay>, PinsError> {
-        let mut found = Vec::new();
-        for (_, layout) in self.layouts()? {
-            for (name, path) in entries(&layout.join("links"))? {
-                if let Some((ifindex, way, is_own)) = parse_link_name(&name) {
-                    found.push(PinnedWay { ifindex, way, is_own, path });
-                }
-            }
-        }
-        Ok(found)
+        links(&self.root)
     }
 
     /// Removes the directories of older layouts that hold no link any more.
@@ -219,9 +211,7 @@ impl Pins {
 
     /// Each layout that is there, with its number.
     fn layouts(&self) -> Result<Vec<(u32, PathBuf)>, PinsError> {
-        let number = |name: &str| name.strip_prefix('v')?.parse().ok();
-        let layouts = entries(&self.root)?;
-        Ok(layouts.into_iter().filter_map(|(name, path)| Some((number(&name)?, path))).collect())
+        numbered(&self.root)
     }
 }
 
@@ -242,12 +232,30 @@ pub struct Layout {
 ///
 /// When it cannot be read.
 pub fn layouts(root: &Path) -> Result<Vec<Layout>, PinsError> {
-    let number = |name: &str| name.strip_prefix('v')?.parse::<u32>().ok();
     let mut found = Vec::new();
-    for (name, path) in entries(root)? {
-        let Some(number) = number(&name) else { continue };
+    for (number, path) in numbered(root)? {
         let links = entries(&path.join("links"))?.len();
         found.push(Layout { path, age: number.cmp(&LAYOUT), links });
+    }
+    Ok(found)
+}
+
+/// The directory of each layout, with its number.
+fn numbered(root: &Path) -> Result<Vec<(u32, PathBuf)>, PinsError> {
+    let number = |name: &str| name.strip_prefix('v')?.parse().ok();
+    let all = entries(root)?;
+    Ok(all.into_iter().filter_map(|(name, path)| Some((number(&name)?, path))).collect())
+}
+
+/// The pinned links of every layout, in the order of their names.
+pub(super) fn links(root: &Path) -> Result<Vec<PinnedWay>, PinsError> {
+    let mut found = Vec::new();
+    for (_, layout) in numbered(root)? {
+        for (name, path) in entries(&layout.join("links"))? {
+            if let Some((ifindex, way, is_own)) = parse_link_name(&name) {
+                found.push(PinnedWay { ifindex, way, is_own, path });
+            }
+        }
     }
     Ok(found)
 }

@@ -17,7 +17,7 @@ use ebpf_netns::{Ifindex, Rtnl};
 use nix::errno::Errno;
 use plugin_common::abi::{BLOCKS_MAP, FLOWS_MAP, HITS_MAP, IMAGES_MAP, LANES_MAP, LEAVES_MAP};
 
-use super::attach::HANDLE;
+use super::filters::OURS;
 use super::refusal::AttachError;
 use super::{LoadError, Refusal, load, object, program};
 use crate::doctor::{Seen, Support, Unseen};
@@ -133,7 +133,7 @@ impl Trial {
         let filter = NewBpfFilter {
             direction: Direction::Ingress,
             priority: 1,
-            handle: HANDLE,
+            handle: OURS.handle,
             program: tc.fd()?.as_fd(),
             name: load::program_name(Hook::Egress),
         };
@@ -141,7 +141,7 @@ impl Trial {
             let rtnl = Rtnl::open()?;
             rtnl.add_clsact(index)?;
             rtnl.set_bpf_filter(index, &filter)?;
-            rtnl.remove_filter(index, filter.direction, filter.priority, HANDLE)?;
+            rtnl.remove_filter(index, filter.direction, filter.priority, OURS.handle)?;
             rtnl.remove_unused_clsact(index).map(drop)
         };
         add().map_err(AttachError::Rtnl)

@@ -1,15 +1,18 @@
 //! What is attached to an interface, by whomever.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::Path;
 
+use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::loaded_programs;
 use aya::programs::{ProgramError, ProgramInfo, SchedClassifier, TcAttachType};
 use ebpf_netns::{Ifindex, Link};
 use nix::errno::Errno;
 use serde::Serialize;
 
-use super::{ProgramIdentity, errno, load, own};
+use super::pins::{self, PinnedWay};
+use super::{ProgramIdentity, errno, filters, load};
 use crate::plan::Hook;
 
 /// The hooks of TCX, each with its side of the interface.
@@ -53,7 +56,20 @@ pub fn attached(link: &Link) -> Vec<AttachedProgram> {
 /// for the operator.
 #[must_use]
 pub fn is_ours(name: &str) -> bool {
-    name == own::NAME || Hook::ALL.into_iter().any(|hook| load::program_name(hook) == name)
+    name == filters::OPERATORS_NAME
+        || Hook::ALL.into_iter().any(|hook| load::program_name(hook) == name)
+}
+
+/// The ids of the operator's programs that the daemon attached by a link. Where the pins cannot be
+/// read, none.
+#[must_use]
+pub fn operators(pins: &Path) -> BTreeSet<u32> {
+    let links = pins::links(pins).unwrap_or_default();
+    let id = |pinned: PinnedWay| {
+        let link = FdLink::from(PinnedLink::from_pin(&pinned.path).ok()?);
+        link.info().ok().map(|info| info.program_id())
+    };
+    links.into_iter().filter(|pinned| pinned.is_own).filter_map(id).collect()
 }
 
 /// The names of all programs in the kernel, by their ids. Needs `CAP_SYS_ADMIN`.

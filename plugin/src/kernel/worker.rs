@@ -19,7 +19,8 @@ use ebpf_netns::rtnl::NewBpfFilter;
 use ebpf_netns::veth::{self, VethError, VethPair};
 use ebpf_netns::{Ifindex, Link as Interface, Rtnl};
 
-use super::attach::{Filter, HANDLE, PRIORITIES, direction, take_filter_off};
+use super::attach::{Filter, take_filter_off};
+use super::filters::{OPERATORS, OURS};
 use super::load::{self, LoadError};
 use super::own;
 use super::pins::Pins;
@@ -219,9 +220,7 @@ pub(super) fn wait_for(give: impl FnOnce(Reply)) -> Result<Done, Refusal> {
 
 /// Our filter for a hook, of the first priority.
 fn filter(hook: Hook, program: &SchedClassifier) -> Result<NewBpfFilter<'_>, ProgramError> {
-    let [priority, ..] = PRIORITIES;
-    let (direction, name) = (direction(hook), load::program_name(hook));
-    Ok(NewBpfFilter { direction, priority, handle: HANDLE, program: program.fd()?.as_fd(), name })
+    Ok(OURS.filter(hook, OURS.first_priority(), program.fd()?.as_fd()))
 }
 
 /// What the thread works with.
@@ -271,7 +270,7 @@ impl Hands {
                 (ifindex, removed.map(|()| Made::Nothing))
             }
             Task::RemoveOwn(ifindex, priority) => {
-                let removed = own::take_filter_off(&self.rtnl, ifindex, direction(way.0), priority);
+                let removed = OPERATORS.take_off(&self.rtnl, (ifindex, way.0), priority);
                 (ifindex, removed.map(|()| Made::Nothing))
             }
             Task::Verify(pair) => {

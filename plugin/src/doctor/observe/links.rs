@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::Path;
 
 use ebpf_netns::rtnl::{BpfFilter, Direction};
 use ebpf_netns::{ErrorClass, Ifindex, Link, LinkKind, Rtnl, RtnlError};
@@ -13,7 +14,8 @@ use crate::kernel::query;
 /// The names of programs by their ids; without, XDP and TCX programs cannot be told from ours.
 type Names = BTreeMap<u32, String>;
 
-pub(super) fn look() -> Seen<Networks> {
+/// `pins` is where the daemon pins what it attaches.
+pub(super) fn look(pins: &Path) -> Seen<Networks> {
     let failed = |error: RtnlError| Unseen::failed(chain(&error));
     let rtnl = Rtnl::open().map_err(failed)?;
     let links = rtnl.links().map_err(failed)?;
@@ -27,10 +29,11 @@ pub(super) fn look() -> Seen<Networks> {
         ..Networks::default()
     };
     let names = query::names().map_err(|error| unseen("names of programs", &error));
+    let operators = query::operators(pins);
     for link in links.iter().filter(|link| link.kind == LinkKind::Veth) {
         let Some(bridge) = link.master.and_then(|master| bridges.get(&master)) else { continue };
         let mut foreign = Vec::new();
-        for found in [by_bpf(link, &names), filters(&rtnl, link)] {
+        for found in [by_bpf(link, &names, &operators), filters(&rtnl, link)] {
             match found {
                 Ok(found) => foreign.extend(found),
                 Err(unseen) => networks.unseen = Some(unseen),
@@ -42,8 +45,8 @@ pub(super) fn look() -> Seen<Networks> {
     Ok(networks)
 }
 
-/// XDP and TCX programs that are not ours.
-fn by_bpf(link: &Link, names: &Seen<Names>) -> Seen<Vec<Foreign>> {
+/// XDP and TCX programs that are neither ours nor the operator's.
+fn by_bpf(link: &Link, names: &Seen<Names>, operators: &BTreeSet<u32>) -> Seen<Vec<Foreign>> {
     let mut held: Vec<(Hook, String, u32)> = Vec::new();
     if let Some(xdp) = link.xdp {
         held.push((Hook::Xdp, format!("{} XDP", xdp.mode), xdp.program_id));
@@ -63,7 +66,8 @@ fn by_bpf(link: &Link, names: &Seen<Names>) -> Seen<Vec<Foreign>> {
     let foreign = held.into_iter().filter_map(|(hook, place, id)| {
         let name = names.get(&id).map_or("", String::as_str);
         let what = format!("{place} program {id} ({name})");
-        (!query::is_ours(name)).then_some(Foreign { hook, what })
+        let is_ours = query::is_ours(name) || operators.contains(&id);
+        (!is_ours).then_some(Foreign { hook, what })
     });
     Ok(foreign.collect())
 }

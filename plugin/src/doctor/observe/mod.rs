@@ -28,7 +28,7 @@ pub struct Places<'a> {
 pub async fn observe(places: Places<'_>) -> Facts {
     let kernel = kernel::look();
     let host = host::look(&kernel.release, places.pins);
-    let networks = links::look();
+    let networks = links::look(places.pins);
     let leftovers = host::leftovers(places.pins);
     let (docker, daemon) =
         tokio::join!(peers::docker(places.docker), peers::daemon(places.control_socket));
