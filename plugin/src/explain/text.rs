@@ -6,7 +6,7 @@ use std::str::FromStr;
 use plugin_common::packet::protocol::{ICMP, ICMPV6, SCTP, TCP, UDP};
 
 use super::{Described, End};
-use crate::pointed::TextError;
+use crate::pointed::{TextError, Word, Words};
 use crate::rules::IcmpName;
 
 /// The word for the container's own address.
@@ -20,75 +20,49 @@ const PROTOCOLS: &str = "tcp, udp, sctp, icmp or a number from 0 to 255";
 const ADDRESSES: &str = "an address, or container";
 const TYPES: &str = "a type of ICMP, such as echo-request, or a number from 0 to 255";
 
-/// A word, and the column of its first character.
-#[derive(Clone, Copy)]
-struct Word<'a> {
-    text: &'a str,
-    column: usize,
-}
-
 struct Parser<'a> {
-    text: &'a str,
-    words: Vec<Word<'a>>,
-    next: usize,
+    words: Words<'a>,
 }
 
 impl FromStr for Described {
     type Err = TextError;
 
     fn from_str(text: &str) -> Result<Self, TextError> {
-        Parser::new(text)?.packet()
+        Parser { words: Words::new("packet", text, MAX_BYTES, |_| false)? }.packet()
     }
 }
 
-impl<'a> Parser<'a> {
-    fn new(text: &'a str) -> Result<Self, TextError> {
-        let mut words = Vec::new();
-        let mut column = 1;
-        for word in text.split(' ') {
-            if !word.is_empty() {
-                words.push(Word { text: word, column });
-            }
-            column += word.chars().count() + 1;
-        }
-        let parser = Self { text, words, next: 0 };
-        if text.len() > MAX_BYTES {
-            let start = Word { text, column: 1 };
-            return Err(parser.wrong(Some(start), format!("at most {MAX_BYTES} bytes")));
-        }
-        Ok(parser)
-    }
-
+impl Parser<'_> {
     fn packet(mut self) -> Result<Described, TextError> {
-        let word = self.word(PROTOCOLS)?;
-        let named = protocol(word.text).ok_or_else(|| self.wrong(Some(word), PROTOCOLS))?;
+        let word = self.words.take(PROTOCOLS)?;
+        let named = protocol(word.text).ok_or_else(|| self.words.wrong(Some(word), PROTOCOLS))?;
         let has_ports = matches!(named, Named::Number(TCP | UDP | SCTP));
-        let source_word = self.word(ADDRESSES)?;
+        let source_word = self.words.take(ADDRESSES)?;
         let (source, source_port) = self.end(source_word, has_ports)?;
-        let arrow = self.word("> between the addresses")?;
+        let arrow = self.words.take("> between the addresses")?;
         if arrow.text != ">" {
-            return Err(self.wrong(Some(arrow), "> between the addresses"));
+            return Err(self.words.wrong(Some(arrow), "> between the addresses"));
         }
-        let word = self.word(ADDRESSES)?;
+        let word = self.words.take(ADDRESSES)?;
         let (destination, destination_port) = self.end(word, has_ports)?;
         let is_v6 = match (source, destination) {
             (None, None) => {
-                return Err(self.wrong(Some(word), "the address of the other side"));
+                return Err(self.words.wrong(Some(word), "the address of the other side"));
             }
             (Some(one), Some(other)) if one.is_ipv4() != other.is_ipv4() => {
-                return Err(self.wrong(Some(word), "an address of the same version of IP"));
+                return Err(self.words.wrong(Some(word), "an address of the same version of IP"));
             }
             (Some(one), _) | (None, Some(one)) => one.is_ipv6(),
         };
         if has_ports && destination_port.is_none() {
             let port = if is_v6 { "[ADDRESS]:PORT" } else { "ADDRESS:PORT" };
-            return Err(self.wrong(Some(word), format!("a port too: {port}")));
+            return Err(self.words.wrong(Some(word), format!("a port too: {port}")));
         }
         let protocol = named.number(is_v6);
         let is_icmp = protocol == if is_v6 { ICMPV6 } else { ICMP };
         let icmp_type = if is_icmp { Some(self.icmp_type(is_v6)?) } else { None };
-        if let Some(word) = self.words.get(self.next) {
-            return Err(self.wrong(Some(*word), "the end of the packet"));
+        if let Some(word) = self.words.peek() {
+            return Err(self.words.wrong(Some(word), "the end of the packet"));
         }
         Ok(Described {
             protocol,
@@ -103,12 +77,12 @@ impl<'a> Parser<'a> {
             let of = crate::rules::IcmpType::Named(name);
             if is_v6 { of.v6() } else { of.v4() }
         };
-        let Some(word) = self.words.get(self.next).copied() else {
+        let Some(word) = self.words.peek() else {
             return Ok(if is_v6 { 128 } else { 8 });
         };
-        self.next += 1;
+        self.words.skip();
         let found = word.text.parse().ok().or_else(|| IcmpName::new(word.text).and_then(number));
-        found.ok_or_else(|| self.wrong(Some(word), TYPES))
+        found.ok_or_else(|| self.words.wrong(Some(word), TYPES))
     }
 
     /// An address, and a port if there is one; no address is the container's.
@@ -122,31 +96,20 @@ impl<'a> Parser<'a> {
         if let Some(port) = port
             && !has_ports
         {
-            let column = word.column + text.chars().count() - port.chars().count();
-            let port = Word { text: port, column };
-            return Err(self.wrong(Some(port), "no port, which tcp, udp and sctp alone have"));
+            let expected = "no port, which tcp, udp and sctp alone have";
+            return Err(self.words.wrong(Some(word.end(port)), expected));
         }
         let address = match address {
             CONTAINER => None,
-            other => Some(other.parse().map_err(|_invalid| self.wrong(Some(word), ADDRESSES))?),
+            other => {
+                Some(other.parse().map_err(|_invalid| self.words.wrong(Some(word), ADDRESSES))?)
+            }
         };
         let Some(text) = port else { return Ok((address, None)) };
-        let column = word.column + word.text.chars().count() - text.chars().count();
         let number = text.parse().ok().filter(|number| *number > 0);
         let number = number
-            .ok_or_else(|| self.wrong(Some(Word { text, column }), "a port from 1 to 65535"))?;
+            .ok_or_else(|| self.words.wrong(Some(word.end(text)), "a port from 1 to 65535"))?;
         Ok((address, Some(number)))
-    }
-
-    fn word(&mut self, expected: &str) -> Result<Word<'a>, TextError> {
-        let word = self.words.get(self.next).copied();
-        self.next += 1;
-        word.ok_or_else(|| self.wrong(None, expected))
-    }
-
-    fn wrong(&self, word: Option<Word<'_>>, expected: impl Into<String>) -> TextError {
-        let found = word.map(|word| (word.column, word.text));
-        TextError::new("packet", self.text, found, expected)
     }
 }
 

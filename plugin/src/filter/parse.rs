@@ -9,7 +9,7 @@ use plugin_common::verdict::Reason;
 use strsim::damerau_levenshtein;
 
 use super::{Filter, Net, Protocol, Side, Test};
-use crate::pointed::TextError;
+use crate::pointed::{TextError, Word, Words};
 
 /// The longest filter, in bytes.
 const MAX_BYTES: usize = 1024;
@@ -21,84 +21,53 @@ const TESTS: &str = "not, (, src, dst, host, net, port, portrange, proto, reason
 const KINDS: &str = "host, net, port or portrange";
 const GOES_ON: &str = "and, or, or the end of the filter";
 
-/// A word, and the column of its first character.
-#[derive(Clone, Copy)]
-struct Word<'a> {
-    text: &'a str,
-    column: usize,
-}
-
 struct Parser<'a> {
-    text: &'a str,
-    words: Vec<Word<'a>>,
-    next: usize,
+    words: Words<'a>,
 }
 
 impl FromStr for Filter {
     type Err = TextError;
 
     fn from_str(text: &str) -> Result<Self, TextError> {
-        let mut parser = Parser { text, words: words(text), next: 0 };
-        if text.len() > MAX_BYTES {
-            let start = Word { text, column: 1 };
-            return Err(parser.wrong(Some(start), format!("at most {MAX_BYTES} bytes")));
-        }
+        let is_word = |c| matches!(c, '(' | ')' | '!');
+        let mut parser = Parser { words: Words::new("filter", text, MAX_BYTES, is_word)? };
         let whole = parser.tests(MAX_DEPTH)?;
-        match parser.peek() {
+        match parser.words.peek() {
             None => Ok(Self(whole)),
-            Some(word) => Err(parser.wrong(Some(word), GOES_ON)),
+            Some(word) => Err(parser.words.wrong(Some(word), GOES_ON)),
         }
     }
-}
-
-/// The words of a filter; parentheses and `!` are words wherever they stand.
-fn words(text: &str) -> Vec<Word<'_>> {
-    let mut words = Vec::new();
-    let mut rest = text;
-    let mut column = 1;
-    while let Some(first) = rest.chars().next() {
-        let ends = |c: char| c.is_whitespace() || matches!(c, '(' | ')' | '!');
-        let length = match first {
-            first if ends(first) => first.len_utf8(),
-            _ => rest.find(ends).unwrap_or(rest.len()),
-        };
-        let (word, after) = rest.split_at(length);
-        if !first.is_whitespace() {
-            words.push(Word { text: word, column });
-        }
-        column += word.chars().count();
-        rest = after;
-    }
-    words
 }
 
 impl<'a> Parser<'a> {
     fn tests(&mut self, depth: usize) -> Result<Test, TextError> {
         let mut all = self.test(depth)?;
         loop {
-            let join: fn(Vec<Test>) -> Test = match self.peek().map(|word| word.text) {
+            let join: fn(Vec<Test>) -> Test = match self.words.peek().map(|word| word.text) {
                 Some("and" | "&&") => Test::All,
                 Some("or" | "||") => Test::Any,
                 _ => return Ok(all),
             };
-            self.next += 1;
+            self.words.skip();
             all = join(vec![all, self.test(depth)?]);
         }
     }
 
     fn test(&mut self, depth: usize) -> Result<Test, TextError> {
-        let word = self.word(TESTS)?;
+        let word = self.words.take(TESTS)?;
         let Some(below) = depth.checked_sub(1) else {
-            return Err(self.wrong(Some(word), format!("at most {MAX_DEPTH} not and ( in a row")));
+            return Err(self
+                .words
+                .wrong(Some(word), format!("at most {MAX_DEPTH} not and ( in a row")));
         };
         match word.text {
             "not" | "!" => Ok(Test::Not(Box::new(self.test(below)?))),
             "(" => {
                 let inner = self.tests(below)?;
-                let word = self.word("and, or, or )")?;
+                let word = self.words.take("and, or, or )")?;
                 match word.text {
                     ")" => Ok(inner),
-                    _ => Err(self.wrong(Some(word), "and, or, or )")),
+                    _ => Err(self.words.wrong(Some(word), "and, or, or )")),
                 }
             }
             "proto" => Ok(Test::Number(self.number("a protocol from 0 to 255")?)),
@@ -113,9 +82,9 @@ impl<'a> Parser<'a> {
         let protocol = protocol.map(|(_, protocol)| *protocol);
         let (word, expected) = match protocol {
             None => (first, TESTS),
-            Some(protocol) => match self.peek() {
+            Some(protocol) => match self.words.peek() {
                 Some(word) if is_qualifier(word.text) => {
-                    self.next += 1;
+                    self.words.skip();
                     (word, KINDS)
                 }
                 _ => return Ok(Test::Is(protocol)),
@@ -128,7 +97,7 @@ impl<'a> Parser<'a> {
         };
         let (kind, expected) = match side {
             Side::Either => (word, expected),
-            Side::Source | Side::Destination => (self.word(KINDS)?, KINDS),
+            Side::Source | Side::Destination => (self.words.take(KINDS)?, KINDS),
         };
         let test = match kind.text {
             "host" => Test::Host(side, self.host(protocol)?),
@@ -136,12 +105,12 @@ impl<'a> Parser<'a> {
             "port" | "portrange" => {
                 if protocol.is_some_and(|protocol| !protocol.may_have_ports()) {
                     let expected = format!("no port, which {} has not", first.text);
-                    return Err(self.wrong(Some(kind), expected));
+                    return Err(self.words.wrong(Some(kind), expected));
                 }
                 let is_range = kind.text == "portrange";
                 Test::Port(side, if is_range { self.ports()? } else { self.port()? })
             }
-            other => return Err(self.wrong(Some(kind), with_suggestion(other, expected))),
+            other => return Err(self.words.wrong(Some(kind), with_suggestion(other, expected))),
         };
         Ok(match protocol {
             None => test,
@@ -150,30 +119,31 @@ impl<'a> Parser<'a> {
     }
 
     fn host(&mut self, protocol: Option<Protocol>) -> Result<IpAddr, TextError> {
-        let word = self.word("an address")?;
-        let address = word.text.parse().map_err(|_invalid| self.wrong(Some(word), "an address"))?;
+        let word = self.words.take("an address")?;
+        let address =
+            word.text.parse().map_err(|_invalid| self.words.wrong(Some(word), "an address"))?;
         self.check_version(word, address, protocol)?;
         Ok(address)
     }
 
     fn net(&mut self, protocol: Option<Protocol>) -> Result<Net, TextError> {
         const NETS: &str = "a network such as 10.0.0.0/8";
-        let word = self.word(NETS)?;
+        let word = self.words.take(NETS)?;
         let (address, length) = match word.text.split_once('/') {
             Some((address, length)) => (address, Some(length)),
             None => (word.text, None),
         };
-        let address: IpAddr = address.parse().map_err(|_invalid| self.wrong(Some(word), NETS))?;
+        let address: IpAddr =
+            address.parse().map_err(|_invalid| self.words.wrong(Some(word), NETS))?;
         self.check_version(word, address, protocol)?;
         let whole = if address.is_ipv4() { 32 } else { 128 };
         let length = match length {
             None => whole,
             Some(text) => {
-                let column = word.column + word.text.chars().count() - text.chars().count();
                 let valid = text.parse().ok().filter(|length| *length <= whole);
                 valid.ok_or_else(|| {
-                    let place = Word { text, column };
-                    self.wrong(Some(place), format!("a length from 0 to {whole}"))
+                    let expected = format!("a length from 0 to {whole}");
+                    self.words.wrong(Some(word.end(text)), expected)
                 })?
             }
         };
@@ -190,7 +160,7 @@ impl<'a> Parser<'a> {
         let version = if address.is_ipv4() { 4 } else { 6 };
         match protocol.and_then(Protocol::version) {
             Some(wanted) if wanted != version => {
-                Err(self.wrong(Some(word), format!("an address of IPv{wanted}")))
+                Err(self.words.wrong(Some(word), format!("an address of IPv{wanted}")))
             }
             _ => Ok(()),
         }
@@ -203,39 +173,25 @@ impl<'a> Parser<'a> {
 
     fn ports(&mut self) -> Result<RangeInclusive<u16>, TextError> {
         const RANGE: &str = "two ports from 0 to 65535, the lower one first: 8000-8080";
-        let word = self.word(RANGE)?;
+        let word = self.words.take(RANGE)?;
         let ends = word.text.split_once('-').map(|(low, high)| (low.parse(), high.parse()));
         match ends {
             Some((Ok(low), Ok(high))) if low <= high => Ok(low..=high),
-            _ => Err(self.wrong(Some(word), RANGE)),
+            _ => Err(self.words.wrong(Some(word), RANGE)),
         }
     }
 
     fn number<T: FromStr>(&mut self, expected: &str) -> Result<T, TextError> {
-        let word = self.word(expected)?;
-        word.text.parse().map_err(|_invalid| self.wrong(Some(word), expected))
+        let word = self.words.take(expected)?;
+        word.text.parse().map_err(|_invalid| self.words.wrong(Some(word), expected))
     }
 
     fn reason(&mut self) -> Result<Test, TextError> {
         let names = Reason::ALL.map(Reason::name).join(", ");
         let expected = format!("a reason, one of {names}");
-        let word = self.word(&expected)?;
+        let word = self.words.take(&expected)?;
         let found = Reason::ALL.into_iter().find(|reason| reason.name() == word.text);
-        found.map(Test::Reason).ok_or_else(|| self.wrong(Some(word), expected))
-    }
-
-    fn peek(&self) -> Option<Word<'a>> {
-        self.words.get(self.next).copied()
-    }
-
-    fn word(&mut self, expected: &str) -> Result<Word<'a>, TextError> {
-        let word = self.peek();
-        self.next += 1;
-        word.ok_or_else(|| self.wrong(None, expected))
-    }
-
-    fn wrong(&self, word: Option<Word<'_>>, expected: impl Into<String>) -> TextError {
-        TextError::new("filter", self.text, word.map(|word| (word.column, word.text)), expected)
+        found.map(Test::Reason).ok_or_else(|| self.words.wrong(Some(word), expected))
     }
 }
 

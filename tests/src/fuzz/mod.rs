@@ -4,6 +4,7 @@
 //! Each takes any bytes, never panics, and returns an error that says what does not hold.
 
 mod files;
+mod filter;
 mod frames;
 mod labels;
 mod probes;
@@ -12,6 +13,7 @@ mod rules;
 use anyhow::Result;
 
 pub use self::files::{compose, config};
+pub use self::filter::filter;
 pub use self::frames::frames;
 pub use self::labels::labels;
 pub use self::rules::rules;
@@ -20,9 +22,10 @@ pub use self::rules::rules;
 pub type Target = fn(&[u8]) -> Result<()>;
 
 /// Every target by its name, which its corpus has too.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("compose", compose),
     ("config", config),
+    ("filter", filter),
     ("frames", frames),
     ("labels", labels),
     ("rules", rules),
