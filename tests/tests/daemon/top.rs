@@ -150,6 +150,7 @@ fn the_view_lives_in_a_terminal_and_gives_it_back() -> Result<()> {
         ("F10", "\u{1b}[21~", None),
         ("SIGTERM", "", Some(Signal::SIGTERM)),
         ("SIGINT", "", Some(Signal::SIGINT)),
+        ("SIGHUP", "", Some(Signal::SIGHUP)),
     ] {
         let mut terminal = view(&[])?;
         terminal.wait_screen("the view", |screen| screen.contains("web "))?;
