@@ -6,5 +6,6 @@
 
 mod debian;
 mod image;
+mod managed;
 mod packed;
 mod packing;
