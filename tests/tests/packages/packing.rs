@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use ebpf_netns_tests::{binaries, command::stdout_of};
+use ebpf_netns_dist::Machine;
+use ebpf_netns_tests::{binaries, command::stdout_of, documents};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::packed::{VERSION, packages, packed, release, repository};
 
@@ -65,13 +68,7 @@ fn the_debian_package_has_everything_in_its_place_and_depends_on_nothing() -> Re
 
 #[test]
 fn the_tarball_unpacks_into_usr_local_with_a_unit_that_fits() -> Result<()> {
-    if !binaries::can_stand_alone()? {
-        return Ok(());
-    }
-    let local = tempfile::tempdir()?;
-    let mut tar = Command::new("tar");
-    tar.args(["--extract", "--strip-components=1", "--file"]).arg(packed("linux.tar.gz")?);
-    stdout_of(tar.arg("--directory").arg(local.path()))?;
+    let Some(local) = unpacked()? else { return Ok(()) };
     let unit = fs::read_to_string(local.path().join("lib/systemd/system/ebpf-netns.service"))?;
     ensure!(unit.contains("ExecStart=/usr/local/bin/ebpf-netns-plugin run"), "{unit}");
     let program = local.path().join("bin/ebpf-netns");
@@ -90,13 +87,7 @@ fn the_tarball_unpacks_into_usr_local_with_a_unit_that_fits() -> Result<()> {
 
 #[test]
 fn completions_are_ones_that_bash_takes() -> Result<()> {
-    if !binaries::can_stand_alone()? {
-        return Ok(());
-    }
-    let local = tempfile::tempdir()?;
-    let mut tar = Command::new("tar");
-    tar.args(["--extract", "--strip-components=1", "--file"]).arg(packed("linux.tar.gz")?);
-    stdout_of(tar.arg("--directory").arg(local.path()))?;
+    let Some(local) = unpacked()? else { return Ok(()) };
     let script = local.path().join("share/bash-completion/completions/ebpf-netns");
     // As bash calls it for `ebpf-netns sta`, and for `ebpf-netns unl`: a verb of each program.
     for (begun, expected) in [("sta", "status"), ("unl", "unlink")] {
@@ -109,6 +100,39 @@ fn completions_are_ones_that_bash_takes() -> Result<()> {
         let said = stdout_of(Command::new("bash").args(["-c", &typed]))?;
         ensure!(said.split(' ').any(|word| word == expected), "{begun} becomes {said:?}");
     }
+    Ok(())
+}
+
+/// What `/usr/local` becomes of the tarball; `None` where no programs can be packed.
+fn unpacked() -> Result<Option<TempDir>> {
+    if !binaries::can_stand_alone()? {
+        return Ok(None);
+    }
+    let local = tempfile::tempdir()?;
+    let mut tar = Command::new("tar");
+    tar.args(["--extract", "--strip-components=1", "--file"]).arg(packed("linux.tar.gz")?);
+    stdout_of(tar.arg("--directory").arg(local.path()))?;
+    Ok(Some(local))
+}
+
+#[test]
+fn files_of_packages_that_documents_name_are_those_that_are_packed() -> Result<()> {
+    if !binaries::can_stand_alone()? || release()?.machine != Machine::X86_64 {
+        return Ok(());
+    }
+    let mut named = 0;
+    for document in documents::all()? {
+        for shown in document.commands()? {
+            let words = shown.programs()?.into_iter().flat_map(|program| program.words);
+            // Not the image's name, which has its version behind a colon.
+            for word in words.filter(|word| word.contains(VERSION) && !word.contains(':')) {
+                let name = Path::new(&word).file_name().context("it is a file")?;
+                ensure!(packages()?.join(name).is_file(), "{}: there is no {word}", shown.place);
+                named += 1;
+            }
+        }
+    }
+    ensure!(named > 3, "{named} are named");
     Ok(())
 }
 

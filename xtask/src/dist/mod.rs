@@ -82,7 +82,8 @@ fn make(root: &Path, target: &Path, machines: &[&str], out: &Path) -> Result<()>
 /// What packs: a program of this machine, with what is compiled for the tests anyway.
 fn packer(root: &Path) -> Command {
     let mut cargo = Command::new("cargo");
-    cargo.args(["run", "--quiet", "--locked", "--package", "ebpf-netns-dist", "--"]);
+    // Not quietly: on a machine that has built no tests it compiles for minutes.
+    cargo.args(["run", "--locked", "--package", "ebpf-netns-dist", "--"]);
     cargo.current_dir(root);
     cargo
 }
