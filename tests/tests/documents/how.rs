@@ -26,6 +26,7 @@ use How::{As, Daemon, Ends, GoesOn, Not, Without};
 
 const BUILDS: &str = "takes cargo, and is read by xtask's own test";
 const COMPOSE: &str = "what it starts is started by tests/tests/compose";
+const INSTALLS: &str = "what is packed is installed and loaded by tests/tests/packages";
 const PULLS: &str = "makes an image from a registry";
 
 /// By the beginning of the command; the longest counts.
@@ -38,6 +39,22 @@ const TABLE: &[(&str, How)] = &[
     ("docker compose -f compose/dev.yaml ", Not(PULLS)),
     ("docker compose config |", Not("the files are read as they are by the line before")),
     ("docker run --rm --privileged --pid host alpine nsenter", Not("is for a virtual machine")),
+    ("dpkg --install ebpf-netns_", Not(INSTALLS)),
+    ("tar -C /usr/local ", Not(INSTALLS)),
+    ("systemctl daemon-reload", Not(INSTALLS)),
+    ("systemctl enable --now ebpf-netns", Not(INSTALLS)),
+    ("docker load --input ebpf-netns-", Not(INSTALLS)),
+    ("docker run --rm ebpf-netns:", Not(INSTALLS)),
+    ("docker run --network n1 --label xdp.policy=drop-tpc", Ends(125)),
+    ("docker run --network name=n1,", GoesOn),
+    ("docker run --network guarded ", GoesOn),
+    (
+        "bpftool map dump pinned /sys/fs/bpf/ebpf-netns/containers/",
+        // The id is that of the container, which is shown as far as a line has room.
+        As("timeout 30 ebpf-netns status --watch | grep --max-count 1 'maps in'; \
+            bpftool map dump pinned /sys/fs/bpf/ebpf-netns/containers/$(docker inspect \
+            --format '{{.Id}}' web)/xdp_count/maps/packets"),
+    ),
     ("ebpf-netns run", Daemon),
     ("ebpf-netns-plugin clean", Without),
     ("ebpf-netns top", GoesOn),
@@ -49,6 +66,7 @@ const TABLE: &[(&str, How)] = &[
     ("ebpf-netns exec web -- tcpdump", GoesOn),
     ("ebpf-netns check --label xdp.policy=log,drop-tpc", Ends(65)),
     ("ebpf-netns check --label 'tc.egress=allow dns\n", Ends(65)),
+    ("ebpf-netns check --programs /etc/ebpf-netns/programs --label tc.program=", Ends(65)),
     (
         "ebpf-netns-plugin runtime install",
         As("ebpf-netns-plugin runtime install --config \"$DAEMON_JSON\""),

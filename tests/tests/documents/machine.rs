@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use ebpf_netns_dist::{Machine, plugin};
 use ebpf_netns_tests::{
     DEADLINE, Engine, EngineOptions, Process,
     binaries::{self, Binary},
@@ -75,6 +76,12 @@ impl Reader {
              chmod -R go-w /etc/ebpf-netns; cp -r /etc/ebpf-netns/. .; cp config.toml FILE",
         )
         .and_then(|output| succeeded("make the reader's files", &output))
+    }
+
+    /// What `cargo xtask plugin` makes, of the programs as they are built for tests.
+    pub(crate) fn make_plugin(&self) -> Result<()> {
+        let machine = Machine::here().context("there are packages for this machine")?;
+        plugin(&binaries::standalone()?, machine, &self.place.join("target/dist/plugin"))
     }
 
     /// Prepares what a document takes for granted.

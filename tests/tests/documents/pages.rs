@@ -1,12 +1,16 @@
 //! The pages, each read from its beginning to its end, and what each takes for granted.
 
 use anyhow::{Context as _, Result, ensure};
-use ebpf_netns_tests::{documents, privilege};
+use ebpf_netns_tests::{binaries, documents, privilege};
 
 use crate::machine::Reader;
 
 const DAEMON: &str = "ebpf-netns run";
 const WEB: &str = "docker run -d --name web --label tc.egress='allow dns; allow tcp 443' nginx";
+
+/// The directory is to be there when the daemon starts.
+const EXAMPLES: &str =
+    "cp plugin/../plugin-ebpf/examples/*.c . && mkdir --mode 755 /etc/ebpf-netns/programs";
 
 /// The pages with commands that are run, and what is done before.
 const PAGES: &[(&str, &[&str])] = &[
@@ -17,8 +21,13 @@ const PAGES: &[(&str, &[&str])] = &[
     ("docs/docker-desktop.md", &[DAEMON]),
     ("docs/doctor.md", &[DAEMON]),
     ("docs/explain.md", &[DAEMON, WEB]),
+    ("docs/install.md", &[DAEMON]),
     ("docs/labels.md", &[]),
+    // As on a host, where systemd mounts it so.
+    ("docs/managed-plugin.md", &["mount --make-rshared /run"]),
     ("docs/metrics.md", &[DAEMON]),
+    ("docs/network-driver.md", &["ebpf-netns run --driver"]),
+    ("docs/programs.md", &[EXAMPLES, DAEMON]),
     ("docs/runtime.md", &["ebpf-netns-plugin runtime install", DAEMON]),
     ("docs/top.md", &[DAEMON, WEB]),
     ("docs/trace.md", &[DAEMON, WEB, "docker run -d --name db --label tc.egress=deny redis"]),
@@ -34,6 +43,12 @@ fn read(path: &str) -> Result<()> {
     let document = documents::all()?.into_iter().find(|document| document.path == path);
     let document = document.with_context(|| format!("there is no {path}"))?;
     let mut reader = Reader::new(&document)?;
+    if path == "docs/managed-plugin.md" {
+        if !binaries::can_stand_alone()? {
+            return Ok(());
+        }
+        reader.make_plugin()?;
+    }
     reader.before(before)?;
     if before.contains(&WEB) {
         reader.wait_enforced("web")?;
@@ -66,8 +81,12 @@ pages! {
     the_commands_about_docker_desktop_work "docs/docker-desktop.md"
     the_commands_about_doctor_work "docs/doctor.md"
     the_commands_about_explain_work "docs/explain.md"
+    the_commands_about_installing_work "docs/install.md"
     the_commands_about_labels_work "docs/labels.md"
+    the_commands_about_the_managed_plugin_work "docs/managed-plugin.md"
     the_commands_about_metrics_work "docs/metrics.md"
+    the_commands_about_own_programs_work "docs/programs.md"
+    the_commands_about_the_network_driver_work "docs/network-driver.md"
     the_commands_about_the_runtime_gate_work "docs/runtime.md"
     the_commands_about_top_work "docs/top.md"
     the_commands_about_trace_work "docs/trace.md"
