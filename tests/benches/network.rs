@@ -8,16 +8,14 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 use ebpf_netns_tests::{
-    Daemon, DaemonOptions, Engine, EngineOptions, command::stdout_of, images::Image,
+    Daemon, DaemonOptions, Engine, EngineOptions, bulk, command::stdout_of, images::Image,
 };
 
 const ROUNDS: usize = 30;
@@ -26,8 +24,6 @@ const WARM_UP: usize = 2;
 /// How long a connection is measured.
 const LENGTH: Duration = Duration::from_secs(1);
 const PORT: u16 = 5201;
-/// Who hears nothing for so long ends.
-const SILENCE: Duration = Duration::from_mins(1);
 
 /// The networks, and the driver of each; the first two differ by noise alone.
 const NETWORKS: [(&str, &str); 3] =
@@ -85,70 +81,23 @@ fn connection(engine: &Engine, network: &str) -> Result<f64> {
     let to = format!("{network}-to");
     let at = SocketAddr::new(engine.addresses_on(&to, network)?.v4()?, PORT).to_string();
     let mut taker = engine.from_container(&to)?.command(&own);
-    let mut taker = Taker::start(taker.args(["take", &at]))?;
+    let taker = bulk::Listener::start(taker.args(["take", &at]))?;
     let mut giver = engine.from_container(&format!("{network}-from"))?.command(&own);
     stdout_of(giver.args(["give", &at]))?;
-    taker.end()
-}
-
-/// The process that takes what comes; it ends when this is dropped.
-struct Taker(Child);
-
-impl Taker {
-    /// Starts it, and waits until it listens.
-    fn start(command: &mut Command) -> Result<Self> {
-        let mut taker = Self(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?);
-        let mut word = [0; 6];
-        taker.0.stdout.as_mut().context("a pipe")?.read_exact(&mut word)?;
-        ensure!(&word == b"ready\n", "the taker is not ready");
-        Ok(taker)
-    }
-
-    /// Waits for its end, and what it says.
-    fn end(&mut self) -> Result<f64> {
-        let mut said = String::new();
-        self.0.stdout.as_mut().context("a pipe")?.read_to_string(&mut said)?;
-        let status = self.0.wait()?;
-        ensure!(status.success(), "the taker failed: {status}");
-        said.trim().parse().with_context(|| format!("bits a second: {said:?}"))
-    }
-}
-
-impl Drop for Taker {
-    fn drop(&mut self) {
-        // It may have ended.
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
+    let said = taker.end()?;
+    said.parse().with_context(|| format!("bits a second: {said:?}"))
 }
 
 fn take(at: SocketAddr) -> Result<()> {
     let listener = TcpListener::bind(at)?;
-    say("ready");
-    let mut stream = listener.accept()?.0;
-    stream.set_read_timeout(Some(SILENCE))?;
-    let mut block = vec![0; 128 * 1024];
-    let (start, mut bytes) = (Instant::now(), 0_u64);
-    loop {
-        match stream.read(&mut block)? {
-            0 => break,
-            more => bytes += u64::try_from(more)?,
-        }
-    }
-    #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
-    let bits = bytes as f64 * 8.0;
-    say(&format!("{}", bits / start.elapsed().as_secs_f64()));
+    say(bulk::READY);
+    let rate = bulk::take(listener.accept()?.0)?;
+    say(&rate.to_string());
     Ok(())
 }
 
 fn give(to: SocketAddr) -> Result<()> {
-    let mut stream = TcpStream::connect(to)?;
-    let block = vec![0; 128 * 1024];
-    let start = Instant::now();
-    while start.elapsed() < LENGTH {
-        stream.write_all(&block)?;
-    }
-    Ok(())
+    bulk::give(TcpStream::connect(to)?, LENGTH)
 }
 
 fn report(rates: &[[f64; NETWORKS.len()]]) {

@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 pub mod binaries;
+pub mod bulk;
 pub mod chaos;
 pub mod command;
 pub mod compose;

@@ -190,7 +190,7 @@ pub(crate) fn round(extent: Extent, drop: bool) -> Result<Round> {
         Extent::Quick => 40,
     });
     topology::build()?;
-    let _sink = if drop { Some(traffic::Receiver::start(&["sink"])?) } else { None };
+    let _sink = if drop { Some(traffic::receiver(&["sink"])?) } else { None };
     let (mut kernel, _events) = loaded::load(Rights::Usual)?;
     let measure = |expected| measure(drop, expected, time);
     measure(Expected::Arrives)?;

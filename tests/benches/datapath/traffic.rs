@@ -1,14 +1,14 @@
 //! Senders and receivers, each a process of its own in its namespace, on a processor of its own.
 
 use std::{
-    io::{IoSlice, Read as _, Write as _},
+    io::IoSlice,
     net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
     os::fd::AsRawFd as _,
-    process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use ebpf_netns_tests::bulk::{Listener, READY, SILENCE, give, take};
 use nix::{
     sched::{CpuSet, sched_setaffinity},
     sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, sendmmsg},
@@ -26,8 +26,6 @@ const BATCH: usize = 64;
 const PAYLOAD: [u8; 18] = [0; 18];
 const SENDER_CPU: usize = 0;
 const RECEIVER_CPU: usize = 1;
-/// A receiver that hears nothing more ends, in case that nobody ends it.
-const SILENCE: Duration = Duration::from_mins(1);
 
 /// What a flood was.
 #[derive(Clone, Copy, Debug)]
@@ -82,37 +80,9 @@ fn cpu_time() -> Result<Duration> {
     Ok(Duration::new(u64::try_from(time.tv_sec)?, u32::try_from(time.tv_nsec)?))
 }
 
-/// A process outside that takes what comes; it ends when this is dropped.
-pub(crate) struct Receiver(Child);
-
-impl Receiver {
-    /// Starts it, and waits until it listens.
-    pub(crate) fn start(how: &[&str]) -> Result<Self> {
-        let mut command = topology::command_in(topology::OUTSIDE)?;
-        command.args(how).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut receiver = Self(command.spawn()?);
-        let mut word = [0; 6];
-        receiver.0.stdout.as_mut().context("a pipe")?.read_exact(&mut word)?;
-        ensure!(&word == b"ready\n", "{how:?} is not ready");
-        Ok(receiver)
-    }
-
-    /// Waits for its end, and what it says.
-    fn end(mut self) -> Result<String> {
-        let mut said = String::new();
-        self.0.stdout.as_mut().context("a pipe")?.read_to_string(&mut said)?;
-        let status = self.0.wait()?;
-        ensure!(status.success(), "the receiver failed: {status}");
-        Ok(said.trim().to_owned())
-    }
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        // It may have ended.
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
+/// A process outside that takes what comes.
+pub(crate) fn receiver(how: &[&str]) -> Result<Listener> {
+    Listener::start(topology::command_in(topology::OUTSIDE)?.args(how))
 }
 
 /// The process that takes datagrams.
@@ -120,7 +90,7 @@ pub(crate) fn sink() -> Result<()> {
     pin(RECEIVER_CPU)?;
     let socket = UdpSocket::bind((topology::SOMEBODY, PORT))?;
     socket.set_read_timeout(Some(SILENCE))?;
-    say("ready");
+    say(READY);
     let mut datagram = [0; 64];
     while socket.recv(&mut datagram).is_ok() {}
     Ok(())
@@ -129,7 +99,7 @@ pub(crate) fn sink() -> Result<()> {
 /// Bits a second of one TCP connection.
 pub(crate) fn bulk(upwards: bool, seconds: &str) -> Result<f64> {
     let (there, here) = if upwards { ("take", "give") } else { ("give-out", "take-in") };
-    let receiver = Receiver::start(&[there, seconds])?;
+    let receiver = receiver(&[there, seconds])?;
     let mut client = topology::command_in(topology::CONTAINER)?;
     let here = ebpf_netns_tests::command::stdout_of(client.args([here, seconds]))?;
     let there = receiver.end()?;
@@ -144,40 +114,16 @@ pub(crate) fn end_of_bulk(how: &str, seconds: &str) -> Result<()> {
     pin(if outside { RECEIVER_CPU } else { SENDER_CPU })?;
     let stream = if outside {
         let listener = TcpListener::bind((topology::SOMEBODY, BULK_PORT))?;
-        say("ready");
+        say(READY);
         listener.accept()?.0
     } else {
         TcpStream::connect((topology::SOMEBODY, BULK_PORT))?
     };
-    stream.set_read_timeout(Some(SILENCE))?;
     match how {
-        "take" | "take-in" => take(stream),
-        "give" | "give-out" => give(stream, time),
+        "take" | "take-in" => say(&take(stream)?.to_string()),
+        "give" | "give-out" => give(stream, time)?,
         other => bail!("{other:?} is no end of a connection"),
     }
-}
-
-fn give(mut stream: TcpStream, time: Duration) -> Result<()> {
-    let block = vec![0; 128 * 1024];
-    let start = Instant::now();
-    while start.elapsed() < time {
-        stream.write_all(&block)?;
-    }
-    Ok(())
-}
-
-fn take(mut stream: TcpStream) -> Result<()> {
-    let mut block = vec![0; 128 * 1024];
-    let (start, mut bytes) = (Instant::now(), 0_u64);
-    loop {
-        match stream.read(&mut block)? {
-            0 => break,
-            more => bytes += u64::try_from(more)?,
-        }
-    }
-    #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
-    let bits = bytes as f64 * 8.0;
-    say(&format!("{}", bits / start.elapsed().as_secs_f64()));
     Ok(())
 }
 
