@@ -64,6 +64,7 @@ pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
 /// Builds in `target` and packs into `out`, which is emptied before.
 fn make(root: &Path, target: &Path, machines: &[&str], out: &Path) -> Result<()> {
     ui::heading(format_args!("Packages for {}", machines.join(", ")));
+    ui::line("some ten minutes for each machine: every program is optimised as a whole");
     let mut pack = packer(root);
     pack.arg("packages");
     for machine in machines {
