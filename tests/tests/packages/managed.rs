@@ -54,6 +54,8 @@ fn docker_keeps_the_daemon_as_a_plugin_and_policies_outlive_it() -> Result<()> {
     engine.docker(["plugin", "disable", NAME])?;
     engine.docker(["plugin", "rm", NAME])?;
     ensure!(engine.docker(["plugin", "ls", "--quiet"])?.is_empty());
+    let records = engine.machine().run("find", ["/run/ebpf-netns/state", "-type", "f"])?;
+    ensure!(!records.is_empty(), "what is attached is on record for the next daemon");
     ensure!(!pings(&engine, "web", "bridge")?, "the policy holds until it is taken off");
     stdout_of(program(&engine, "ebpf-netns-plugin")?.arg("clean"))?;
     ensure!(pings(&engine, "web", "bridge")?, "it is off");
