@@ -5,17 +5,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
-use ebpf_netns_tests::command::stdout_of;
+use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
 use super::dockerfile::packages;
+use crate::setup::{self, Need};
 use crate::ui;
 
 /// The release of Debian that Dockerfile.dev starts from.
 const RELEASE: &str = "bookworm";
 /// The list that Dockerfile.dev installs.
 const PACKAGES: &str = "compose/dev-packages.txt";
+/// What makes the file system.
+const MAKER: Need = Need { program: "mmdebstrap", package: "mmdebstrap" };
 
 /// The file system as a tar file in `dir`, made anew when the list of packages changed.
 pub(super) fn tarball(root: &Path, dir: &Path) -> Result<PathBuf> {
@@ -28,9 +30,7 @@ pub(super) fn tarball(root: &Path, dir: &Path) -> Result<PathBuf> {
     if tarball.exists() {
         return Ok(tarball);
     }
-    if stdout_of(Command::new("mmdebstrap").arg("--version")).is_err() {
-        bail!("there is no mmdebstrap, which makes the root file system: install it with apt-get");
-    }
+    setup::provide(&[MAKER])?;
     fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
     let new = dir.join("new.tar");
     let include = format!("--include={packages}");
