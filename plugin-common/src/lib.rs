@@ -14,6 +14,7 @@
 extern crate std;
 
 pub mod abi;
+pub mod capture;
 mod compiler;
 pub mod connection;
 pub mod exec;

@@ -8,6 +8,7 @@ use plugin_common::packet::{Frame, Packet, parse};
 use plugin_common::presets::Presets;
 use plugin_common::verdict::{Reason, verdict};
 
+use crate::capture;
 use crate::packet::{AtXdp, TcFrame};
 use crate::report::{Outcome, report};
 
@@ -22,7 +23,11 @@ pub(crate) const TC_DROP: i32 = 2;
 #[must_use]
 pub fn xdp<'a, F: AtXdp<'a>>(ctx: &'a XdpContext, presets: Presets) -> u32 {
     let seen = Seen { ifindex: ifindex(ctx), observer: Observer::Xdp, segments: 1 };
-    if judge(&F::of(ctx), seen, presets).passes() { XDP_PASS } else { XDP_DROP }
+    let reason = judge(&F::of(ctx), seen, presets);
+    if presets.contains(Presets::CAPTURE) {
+        capture::xdp(ctx, reason);
+    }
+    if reason.passes() { XDP_PASS } else { XDP_DROP }
 }
 
 /// The interface that a program at XDP is attached to.
@@ -51,6 +56,9 @@ pub(crate) fn tc_read(
 ) -> i32 {
     let frame = TcFrame(ctx);
     let reason = decide(&frame, packet, Seen::at_tc(&frame, observer), presets);
+    if presets.contains(Presets::CAPTURE) {
+        capture::tc(ctx.skb.skb, observer, reason, (NO_RULE, NO_RULE));
+    }
     if reason.passes() { TC_NEXT } else { TC_DROP }
 }
 

@@ -11,6 +11,7 @@
     reason = "BPF has no calls that pass a frame: each program is one function"
 )]
 
+pub mod capture;
 pub mod clock;
 pub mod exec;
 pub mod fast;
@@ -119,6 +120,51 @@ macro_rules! policy {
         #[inline(never)]
         extern "C" fn ebpf_netns_fast_in(skb: *mut $crate::aya_ebpf::bindings::__sk_buff) -> i32 {
             $crate::fast::tc::<false>(skb)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn ebpf_netns_capture(
+            skb: *mut $crate::aya_ebpf::bindings::__sk_buff,
+            told: u32,
+            rule: u32,
+            audited: u32,
+        ) -> u32 {
+            $crate::capture::parts::capture(skb, told, rule, audited)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn ebpf_netns_keep_frame(
+            skb: *mut $crate::aya_ebpf::bindings::__sk_buff,
+            told: u32,
+            snaplen: u32,
+            rule: u32,
+            audited: u32,
+        ) -> u32 {
+            $crate::capture::parts::keep_frame(skb, told, snaplen, rule, audited)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn ebpf_netns_capture_xdp(
+            ctx: *mut $crate::aya_ebpf::bindings::xdp_md,
+            reason: u32,
+        ) -> u32 {
+            $crate::capture::parts::capture_xdp(ctx, reason)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn ebpf_netns_keep_frame_xdp(
+            ctx: *mut $crate::aya_ebpf::bindings::xdp_md,
+            told: u32,
+            snaplen: u32,
+        ) -> u32 {
+            let ctx = $crate::aya_ebpf::programs::XdpContext::new(ctx);
+            $crate::capture::parts::keep_frame_xdp::<$crate::packet::$frame<'_>>(
+                &ctx, told, snaplen,
+            )
         }
 
         #[unsafe(no_mangle)]

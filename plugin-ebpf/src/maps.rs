@@ -175,7 +175,7 @@ pub fn hit(counter: u32, packets: u32, bytes: u32) {
 /// Adds to a number that other processors add to.
 #[inline(always)]
 #[cfg(target_arch = "bpf")]
-fn atomic_add(number: *mut u64, more: u64) {
+pub(crate) fn atomic_add(number: *mut u64, more: u64) {
     // SAFETY: the pointer is into a map's value, and aligned.
     unsafe {
         core::arch::asm!(
@@ -187,7 +187,7 @@ fn atomic_add(number: *mut u64, more: u64) {
 }
 
 #[cfg(not(target_arch = "bpf"))]
-fn atomic_add(_number: *mut u64, _more: u64) {}
+pub(crate) fn atomic_add(_number: *mut u64, _more: u64) {}
 
 /// A bucket of connections, which other processors write too.
 #[derive(Clone, Copy)]

@@ -3,8 +3,9 @@
 use core::{hint::black_box, mem::MaybeUninit};
 
 use aya_ebpf::bindings::__sk_buff;
-use aya_ebpf::helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
+use aya_ebpf::helpers::generated::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::programs::{TcContext, XdpContext};
+use plugin_common::capture::{MAX_SNAPLEN, MAX_SNAPLEN_DIRECT, MIN_KEPT, SMALL_ROOM};
 use plugin_common::connection::fast::{Head, Linear};
 use plugin_common::packet::Frame;
 
@@ -14,6 +15,15 @@ use crate::verifier::forget;
 pub trait AtXdp<'a>: Frame {
     /// The frame that a program was called for.
     fn of(ctx: &'a XdpContext) -> Self;
+}
+
+/// A frame of which bytes can be copied.
+pub trait Copied: Frame {
+    /// The most that can be.
+    const MOST: u32;
+
+    /// Copies the first bytes to where there is room for so many; false if it cannot be.
+    fn copy<const ROOM: usize>(&self, to: *mut u8, length: u32) -> bool;
 }
 
 /// A frame at XDP, read in place where headers nearly always are, and else by
@@ -72,6 +82,20 @@ impl Frame for XdpFrame<'_> {
     #[inline(always)]
     fn walk_options(&self, word: u32, walk: u32) -> u32 {
         ebpf_netns_options(word, walk)
+    }
+}
+
+impl Copied for XdpFrame<'_> {
+    const MOST: u32 = MAX_SNAPLEN;
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a room has 64 KiB at most")]
+    fn copy<const ROOM: usize>(&self, to: *mut u8, length: u32) -> bool {
+        if length == 0 || length > ROOM as u32 {
+            return false;
+        }
+        // SAFETY: the context is the kernel's, and there is room for so many bytes, as just checked.
+        unsafe { bpf_xdp_load_bytes(self.ctx.ctx, 0, to.cast(), length) == 0 }
     }
 }
 
@@ -158,6 +182,60 @@ impl Frame for DirectXdpFrame<'_> {
     }
 }
 
+impl Copied for DirectXdpFrame<'_> {
+    const MOST: u32 = MAX_SNAPLEN_DIRECT;
+
+    #[inline(always)]
+    fn copy<const ROOM: usize>(&self, to: *mut u8, length: u32) -> bool {
+        // What is in a large room is longer than a large stride.
+        if ROOM > SMALL_ROOM {
+            self.copy_by::<64, ROOM>(to, length as usize)
+        } else {
+            self.copy_by::<8, ROOM>(to, length as usize)
+        }
+    }
+}
+
+const _: () = assert!(MIN_KEPT >= 8 && SMALL_ROOM >= 64);
+
+impl DirectXdpFrame<'_> {
+    /// Copies so many bytes, which are as many as a stride at least.
+    #[inline(always)]
+    fn copy_by<const STRIDE: usize, const ROOM: usize>(&self, to: *mut u8, length: usize) -> bool {
+        let mut at = 0;
+        while at + STRIDE <= ROOM && at + STRIDE < length {
+            if !self.copy_at::<STRIDE, ROOM>(to, at) {
+                return false;
+            }
+            at += STRIDE;
+        }
+        // The rest is fewer, and so is copied with some that are there already. The verifier is to know no
+        // more of the place than the bound, or it would look at it anew for each length.
+        self.copy_at::<STRIDE, ROOM>(to, black_box(length).wrapping_sub(STRIDE))
+    }
+
+    #[inline(always)]
+    fn copy_at<const STRIDE: usize, const ROOM: usize>(&self, to: *mut u8, at: usize) -> bool {
+        if at > ROOM - STRIDE {
+            return false;
+        }
+        // Else the compiler would add this up anew, and the verifier not know that it was checked.
+        let start = black_box(self.0.data() + at);
+        if start + STRIDE > self.0.data_end() {
+            return false;
+        }
+        // SAFETY: `start..start + STRIDE` lies within the packet, as just checked.
+        let bytes = unsafe { (start as *const [u8; STRIDE]).read() };
+        // SAFETY: there is room for `ROOM` bytes, as the caller says, and so for these.
+        let place = unsafe { to.add(at) };
+        // SAFETY: as above.
+        unsafe { place.cast::<[u8; STRIDE]>().write(bytes) };
+        // Keeps the compiler from making a call of the loop.
+        black_box(());
+        true
+    }
+}
+
 /// A frame at TC.
 ///
 /// It is read by `bpf_skb_load_bytes`, which reaches bytes in page fragments too: a packet may
@@ -208,6 +286,20 @@ impl Frame for TcFrame<'_> {
     #[inline(always)]
     fn walk_options(&self, word: u32, walk: u32) -> u32 {
         ebpf_netns_options(word, walk)
+    }
+}
+
+impl Copied for TcFrame<'_> {
+    const MOST: u32 = MAX_SNAPLEN;
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a room has 64 KiB at most")]
+    fn copy<const ROOM: usize>(&self, to: *mut u8, length: u32) -> bool {
+        if length == 0 || length > ROOM as u32 {
+            return false;
+        }
+        // SAFETY: the context is the kernel's, and there is room for so many bytes, as just checked.
+        unsafe { bpf_skb_load_bytes(self.skb().cast(), 0, to.cast(), length) == 0 }
     }
 }
 

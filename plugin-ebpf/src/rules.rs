@@ -15,6 +15,7 @@ use plugin_common::presets::Presets;
 use plugin_common::rules::{Question, Ruling, Tables};
 use plugin_common::verdict::{Reason, verdict};
 
+use crate::capture;
 use crate::clock;
 use crate::judge::{self, TC_DROP, TC_NEXT};
 use crate::maps;
@@ -55,6 +56,9 @@ pub fn tc(ctx: &TcContext, observer: Observer, presets: Presets, rules: u32) -> 
         maps::hit(decision.audited, segments, length);
     }
     let reason = decision.reason;
+    if presets.contains(Presets::CAPTURE) {
+        capture::tc(skb, observer, reason, (decision.rule, decision.audited));
+    }
     judge::ebpf_netns_count(ifindex, observer as u32, reason as u32, segments, length);
     if decision.log || presets.reports() {
         let outcome = Outcome { ifindex, observer, reason, rule: decision.rule, length };

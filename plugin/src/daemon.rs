@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{error, info};
 
+use crate::capture;
 use crate::cnm::{self, CnmError};
 use crate::config::{Config, Place};
 use crate::control::{self, ServerError};
@@ -133,6 +134,7 @@ pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> 
     let traffic = kernel.traffic_counters()?;
     let paces = kernel.pace_counters()?;
     let hub = Hub::default();
+    let captures = kernel.captures()?;
     let (events, receiver) = mpsc::channel(QUEUE);
     let look = Arc::new(Look::default());
     // Subscribing comes before listing, which the engine does first.
@@ -183,7 +185,9 @@ pub async fn run(options: Options, sandbox: Sandbox) -> Result<(), DaemonError> 
     let (reloads, requests) = mpsc::channel(reload::QUEUE);
     helpers.spawn(reload::run(options.place, requests, events.clone()));
     helpers.spawn(reload::on_hangup(hangups, reloads.clone()));
-    let answers = control::Answers { engine: events.clone(), reloads, hits, sampler, hub };
+    let captures = capture::Hub::new(events.clone(), captures);
+    let answers =
+        control::Answers { engine: events.clone(), reloads, hits, sampler, hub, captures };
     helpers.spawn(serve(control, answers));
     if let Some(plugin) = driver {
         helpers.spawn(drive_networks(plugin, events.clone(), bridges));

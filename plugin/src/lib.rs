@@ -1,6 +1,7 @@
 //! The ebpf-netns daemon: Docker labels to XDP and TC policy on the container's host-side veth.
 #![forbid(unsafe_code)]
 
+pub mod capture;
 pub mod cli;
 pub mod cnm;
 pub mod compose;

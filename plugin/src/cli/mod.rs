@@ -1,5 +1,6 @@
 //! The command line: what was typed, and the verb it leads to.
 
+mod capture;
 mod check;
 mod doctor;
 mod explain;
@@ -26,6 +27,7 @@ use crate::sandbox::Unlisted;
 use crate::top::Interval;
 use crate::{kernel, records};
 
+use self::capture::CaptureArgs;
 use self::check::Check;
 use self::doctor::DoctorArgs;
 use self::programs::ProgramsArgs;
@@ -106,6 +108,12 @@ enum Verb {
     /// it. Ctrl-C ends it.
     #[command(after_help = trace::FILTERS)]
     Trace(TraceArgs),
+    /// Capture the packets of a container, dropped ones too, each with its verdict, as pcapng.
+    ///
+    /// Wireshark and tshark open it: `-w - | wireshark -k -i -` shows them live. Each packet has a
+    /// comment with what became of it, why, at which hook and by which rule. Ctrl-C ends it. Nothing is
+    /// let through or dropped because of it, and nobody else's packets take longer.
+    Capture(CaptureArgs),
     /// Print the daemon's metrics, in Prometheus' text format.
     Metrics(MetricsArgs),
     /// Have the daemon load its configuration again, as SIGHUP does, and say what came of it.

@@ -13,6 +13,7 @@ use ebpf_netns::{ErrorClass, Ifindex, InvalidIfindex, Rtnl, RtnlError, exit};
 use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
 
+use super::capture;
 use super::explain;
 use super::programs as programs_verb;
 use super::runtime::{self, RuntimeVerb};
@@ -23,6 +24,7 @@ use super::{
     AttachedArgs, Cli, Format, MetricsArgs, Places, ReloadArgs, Run, StatusArgs, Verb, check,
     doctor, table,
 };
+use crate::capture::FileError;
 use crate::cnm::{self, CnmError};
 use crate::config::{self, Config, ConfigErrors};
 use crate::control::{self, ClientError, StreamError};
@@ -56,6 +58,7 @@ pub fn main() -> ExitCode {
         Verb::Top(args) => (top::run(&args), args.format),
         Verb::Explain(args) => (explain::run(&args), args.format),
         Verb::Trace(args) => (trace::run(&args), Format::Table),
+        Verb::Capture(args) => (capture::run(&args), Format::Table),
         Verb::Metrics(args) => (show_metrics(&args), Format::Table),
         Verb::Reload(args) => (reload(&args), args.format),
         Verb::Check(args) => (check::run(&args), args.format),
@@ -302,6 +305,15 @@ pub(super) enum Failure {
     Follow(#[from] FollowError),
     #[error("--packet")]
     Capture(#[from] CaptureError),
+    #[error(transparent)]
+    CaptureFile(#[from] FileError),
+    #[error(
+        "a capture is no text, and standard output is a terminal: give it to another program, or name \
+         a file"
+    )]
+    Terminal,
+    #[error("the daemon ended the capture: {0}")]
+    CaptureEnded(String),
     #[error("{0}")]
     Unexplained(Refused),
     #[error(transparent)]
@@ -372,6 +384,7 @@ impl Failure {
             {
                 exit::NOT_PERMITTED
             }
+            Self::CaptureFile(error) if is_permission(error) => exit::NOT_PERMITTED,
             Self::Register(error) if is_permission(error) => exit::NOT_PERMITTED,
             Self::Daemon(_)
             | Self::Stream(StreamError::Output(_))
@@ -385,6 +398,8 @@ impl Failure {
             | Self::Unreadable { .. }
             | Self::State { .. }
             | Self::Top(TopError::Terminal { .. })
+            | Self::CaptureFile(_)
+            | Self::CaptureEnded(_)
             | Self::Disagreement(_) => exit::FAILED,
             Self::Verdict(code) => *code,
             Self::Capture(error) => error.exit_code(),
@@ -396,7 +411,7 @@ impl Failure {
             | Self::Top(TopError::Client(error))
             | Self::Stream(StreamError::Client(error)) => error.exit_code(),
             Self::DockerHost { .. } | Self::Stream(StreamError::Ended) => exit::UNAVAILABLE,
-            Self::Ifindex(_) | Self::Packet(_) | Self::Filter(_) => exit::USAGE,
+            Self::Ifindex(_) | Self::Packet(_) | Self::Filter(_) | Self::Terminal => exit::USAGE,
             Self::Rtnl(error) => exit::of_class(error.class()),
             Self::NoInterface(_) => exit::NOT_FOUND,
         }

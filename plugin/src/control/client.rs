@@ -23,7 +23,7 @@ use crate::start::{Question, Verdict};
 use crate::status::Status;
 
 /// How long an answer may take.
-const ANSWER: Duration = Duration::from_secs(15);
+pub(super) const ANSWER: Duration = Duration::from_secs(15);
 /// The largest answer, in bytes: a thousand containers are about a megabyte.
 const LARGEST: usize = 64 << 20;
 
@@ -58,6 +58,9 @@ pub enum ClientError {
     /// It did not answer in time.
     #[error("the daemon did not answer within {} ms: look at its log", .0.as_millis())]
     Timeout(Duration),
+    /// It broke off in the middle.
+    #[error("the daemon is gone, or broke off: look at its log")]
+    BrokeOff(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// It answered with an error.
     #[error("the daemon answered {0}: look at its log")]
     Answer(StatusCode),
@@ -72,7 +75,10 @@ impl ClientError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::NotPermitted { .. } => exit::NOT_PERMITTED,
-            Self::NotRunning { .. } | Self::Connect { .. } | Self::Timeout(_) => exit::UNAVAILABLE,
+            Self::NotRunning { .. }
+            | Self::Connect { .. }
+            | Self::Timeout(_)
+            | Self::BrokeOff(_) => exit::UNAVAILABLE,
             Self::Answer(_) | Self::Senseless(_) => exit::FAILED,
         }
     }
@@ -151,14 +157,14 @@ pub async fn metrics(socket: &Path) -> Result<Bytes, ClientError> {
     within(ANSWER, read(socket, request)).await
 }
 
-async fn within<T>(
+pub(super) async fn within<T>(
     patience: Duration,
     answer: impl Future<Output = Result<T, ClientError>>,
 ) -> Result<T, ClientError> {
     timeout(patience, answer).await.unwrap_or(Err(ClientError::Timeout(patience)))
 }
 
-async fn ask<T: DeserializeOwned>(
+pub(super) async fn ask<T: DeserializeOwned>(
     socket: &Path,
     request: Result<Request<Full<Bytes>>, hyper::http::Error>,
 ) -> Result<T, ClientError> {
@@ -199,7 +205,7 @@ pub(super) async fn exchange<T, E: From<ClientError>>(
     }
 }
 
-async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
+pub(super) async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
     UnixStream::connect(socket).await.map_err(|source| {
         let path = socket.to_path_buf();
         match source.kind() {

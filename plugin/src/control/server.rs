@@ -23,9 +23,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use super::serve_capture;
 use super::{
     EXPLAIN_PATH, MAY_START_PATH, RELOAD_PATH, STATUS_PATH, STATUS_WITH_RULES_PATH, TRACE_PATH,
 };
+use crate::capture;
 use crate::event::Event;
 use crate::explain::{self, Answer, ExplainAsked};
 use crate::kernel::HitCounters;
@@ -131,6 +133,8 @@ pub struct Answers {
     pub sampler: Sampler,
     /// Where it is heard what becomes of packets.
     pub hub: Hub,
+    /// Who captures.
+    pub captures: capture::Hub,
 }
 
 /// Answers until the future is dropped, or the socket fails.
@@ -139,7 +143,7 @@ pub struct Answers {
 ///
 /// When the socket fails.
 pub async fn serve(control: Control, answers: Answers) -> io::Result<()> {
-    let Answers { engine, reloads, hits, sampler, hub } = answers;
+    let Answers { engine, reloads, hits, sampler, hub, captures } = answers;
     let Control { listener, path, _lock } = control;
     let _remove = RemoveOnDrop(path);
     let reload = axum::Router::new().route(RELOAD_PATH, post(reload)).with_state(reloads);
@@ -157,6 +161,7 @@ pub async fn serve(control: Control, answers: Answers) -> io::Result<()> {
         .merge(axum::Router::new().route(metrics::PATH, get(measures)).with_state(sampler))
         .merge(with_rules)
         .merge(traces)
+        .merge(serve_capture::router(captures))
         .merge(reload);
     axum::serve(listener, router).await
 }

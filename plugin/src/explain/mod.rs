@@ -128,11 +128,17 @@ pub enum RefusedKind {
     Unclear,
     /// Things are changing right now.
     Changing,
+    /// The daemon could not do it.
+    Failed,
 }
 
 impl Refused {
     pub(crate) fn not_found(reason: impl Into<String>) -> Self {
         Self { kind: RefusedKind::NotFound, reason: reason.into() }
+    }
+
+    pub(crate) fn failed(reason: impl Into<String>) -> Self {
+        Self { kind: RefusedKind::Failed, reason: reason.into() }
     }
 
     pub(crate) fn unclear(reason: impl Into<String>) -> Self {
@@ -149,7 +155,7 @@ impl Refused {
         match self.kind {
             RefusedKind::NotFound => exit::NOT_FOUND,
             RefusedKind::Unclear => exit::USAGE,
-            RefusedKind::Changing => exit::FAILED,
+            RefusedKind::Changing | RefusedKind::Failed => exit::FAILED,
         }
     }
 }

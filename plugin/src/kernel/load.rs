@@ -10,6 +10,7 @@ use plugin_common::abi::{
     BLOCKS_MAP, EGRESS_PROGRAM, EVENTS_MAP, FLOWS_MAP, HITS_MAP, IMAGES_MAP, INGRESS_PROGRAM,
     LANES_MAP, LEAVES_MAP, PACES_MAP, PASSES_MAP, POLICY_MAP, SECRET_MAP, STATS_MAP, XDP_PROGRAM,
 };
+use plugin_common::capture::{CAPTURE_LOST_MAP, CAPTURE_RINGS_MAP, CAPTURES_MAP};
 use serde::{Deserialize, Serialize};
 
 use super::object;
@@ -69,9 +70,22 @@ pub fn probe() {
     aya::features();
 }
 
-pub(super) const MAPS: [&str; 12] = [
-    POLICY_MAP, STATS_MAP, EVENTS_MAP, IMAGES_MAP, BLOCKS_MAP, LEAVES_MAP, FLOWS_MAP, SECRET_MAP,
-    HITS_MAP, LANES_MAP, PASSES_MAP, PACES_MAP,
+pub(super) const MAPS: [&str; 15] = [
+    POLICY_MAP,
+    STATS_MAP,
+    EVENTS_MAP,
+    IMAGES_MAP,
+    BLOCKS_MAP,
+    LEAVES_MAP,
+    FLOWS_MAP,
+    SECRET_MAP,
+    HITS_MAP,
+    LANES_MAP,
+    PASSES_MAP,
+    PACES_MAP,
+    CAPTURES_MAP,
+    CAPTURE_RINGS_MAP,
+    CAPTURE_LOST_MAP,
 ];
 
 /// The programs in the kernel, attached to nothing.

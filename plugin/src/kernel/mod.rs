@@ -6,6 +6,7 @@
 
 mod attach;
 mod audit;
+mod capture;
 mod errno;
 mod events;
 pub mod examine;
@@ -43,6 +44,7 @@ use plugin_common::abi::{
 };
 
 pub use self::audit::Damage;
+pub use self::capture::{CaptureError, Captures, Tap};
 pub use self::events::PacketEvents;
 pub(crate) use self::execs::TRACEFS;
 pub use self::execs::{Execs, ExecsError};

@@ -46,6 +46,20 @@ impl Watch {
     }
 }
 
+impl Watch {
+    /// Waits until what is watched is not what it was.
+    pub async fn changed(&mut self) {
+        let changed = match &mut self.table {
+            Some(table) => table.changed().await.is_ok(),
+            None => false,
+        };
+        // An engine that ends changes nothing more.
+        if !changed {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 impl Drop for Watch {
     fn drop(&mut self) {
         // The engine looks who is left: before it is told, this one is to be gone.
