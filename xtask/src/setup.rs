@@ -46,6 +46,7 @@ pub(crate) const NEEDS: &[Need] = &[
     Need { program: "systemd-analyze", package: "systemd" },
     Need { program: "tar", package: "tar" },
     Need { program: "tcpdump", package: "tcpdump" },
+    Need { program: "tshark", package: "tshark" },
     Need { program: "wget", package: "wget" },
     Need { program: "/usr/include/bpf/bpf_helpers.h", package: "libbpf-dev" },
 ];

@@ -4,6 +4,7 @@
     reason = "reading a JSON value by index panics never: what is not there is null"
 )]
 
+mod capture;
 mod changes;
 mod coexistence;
 mod compose;
