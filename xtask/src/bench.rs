@@ -55,6 +55,8 @@ pub(crate) enum Section {
     Forward,
     /// How many packets a second are dropped, beside them.
     Drop,
+    /// What a capture costs, beside none.
+    Capture,
     /// Throughput of one TCP connection.
     Bulk,
     /// Many containers.
@@ -69,6 +71,7 @@ impl Section {
             Self::Verdict => "verdict",
             Self::Forward => "forward",
             Self::Drop => "drop",
+            Self::Capture => "capture",
             Self::Bulk => "bulk",
             Self::Scale => "scale",
             Self::Memory => "memory",

@@ -78,7 +78,7 @@ pub(crate) fn round(extent: Extent) -> Result<Round> {
         for upwards in [true, false] {
             let without = traffic::bulk(upwards, seconds(extent))?;
             match policy {
-                Policy::Rules => topology::enforce(&mut kernel, &rules)?,
+                Policy::Rules => topology::enforce(&mut kernel, &rules).map(drop)?,
                 Policy::Xdp => topology::enforce_xdp(&mut kernel, Presets::DROP_UDP)?,
             }
             let with = traffic::bulk(upwards, seconds(extent))?;

@@ -254,7 +254,7 @@ fn install(kernel: &mut Kernel, who: Who, entries: usize, drop: bool) -> Result<
         Who::LetGo => topology::let_go(kernel),
         Who::Ours => {
             let rules = others.with_last(last, drop).interface_rules(topology::endpoint())?;
-            topology::enforce(kernel, &rules)
+            topology::enforce(kernel, &rules).map(|_number| ())
         }
         Who::Theirs(firewall) => {
             let others: Vec<_> = others.entries().collect();

@@ -4,6 +4,7 @@
 //! as JSON; this one prints it, and puts it into a document. Nothing leaves the machine.
 
 mod bulk;
+mod capture;
 mod conditions;
 mod document;
 mod empty;
@@ -65,7 +66,8 @@ struct Asked {
     write: Option<PathBuf>,
 }
 
-const SECTIONS: [&str; 7] = ["verdict", "watch", "forward", "drop", "bulk", "scale", "memory"];
+const SECTIONS: [&str; 8] =
+    ["verdict", "watch", "forward", "drop", "capture", "bulk", "scale", "memory"];
 
 fn main() -> Result<()> {
     let words: Vec<_> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
@@ -79,6 +81,7 @@ fn main() -> Result<()> {
         ["watch-inside", extent] => tell(&watch::measure(Extent::from_name(extent))?),
         ["round", "forward", extent] => tell(&forward::round(Extent::from_name(extent), false)?),
         ["round", "drop", extent] => tell(&forward::round(Extent::from_name(extent), true)?),
+        ["round", "capture", extent] => tell(&capture::round(Extent::from_name(extent))?),
         ["round", "bulk", extent] => tell(&bulk::round(Extent::from_name(extent))?),
         ["scale-inside", count, extent] => {
             tell(&scale::inside(count.parse()?, Extent::from_name(extent))?)
@@ -151,6 +154,7 @@ fn run(name: &str, asked: &Asked) -> Result<Section> {
         }
         "forward" => forward::forward(extent),
         "drop" => forward::drop_rate(extent),
+        "capture" => capture::measure(extent),
         "bulk" => bulk::measure(extent),
         "scale" => scale::measure(extent),
         "memory" => memory::measure(extent),

@@ -95,8 +95,8 @@ pub(crate) fn endpoint() -> Endpoint {
     endpoint
 }
 
-/// Puts a policy of rules on the container's port, both directions by TCX.
-pub(crate) fn enforce(kernel: &mut Kernel, rules: &InterfaceRules) -> Result<()> {
+/// Puts a policy of rules on the container's port, both directions by TCX; returns their number.
+pub(crate) fn enforce(kernel: &mut Kernel, rules: &InterfaceRules) -> Result<u32> {
     let port = port()?;
     let ifindex = port.index;
     let number = kernel.write_rules(ifindex, rules).map_err(|refusal| anyhow!("{refusal}"))?;
@@ -104,7 +104,15 @@ pub(crate) fn enforce(kernel: &mut Kernel, rules: &InterfaceRules) -> Result<()>
     let policy = InterfacePolicy { xdp: presets, egress: presets, ingress: presets, rules: number };
     let mut steps = vec![Step::SetPolicy { ifindex, policy }];
     steps.extend(ways().map(|(hook, attachment)| Step::Attach { ifindex, hook, attachment }));
-    carry_out(kernel, steps, &port)
+    carry_out(kernel, steps, &port)?;
+    Ok(number)
+}
+
+/// Sets presets beside the rules of that number.
+pub(crate) fn hold(kernel: &mut Kernel, rules: u32, presets: Presets) -> Result<()> {
+    let port = port()?;
+    let policy = InterfacePolicy { xdp: presets, egress: presets, ingress: presets, rules };
+    carry_out(kernel, vec![Step::SetPolicy { ifindex: port.index, policy }], &port)
 }
 
 /// Puts a preset on it, by generic XDP.
