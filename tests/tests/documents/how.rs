@@ -60,6 +60,11 @@ const TABLE: &[(&str, How)] = &[
     ("ebpf-netns top", GoesOn),
     ("ebpf-netns top --once", Ends(0)),
     ("ebpf-netns top --iterations", As("ebpf-netns top --iterations 2 --format json")),
+    ("ebpf-netns capture web -w web.pcapng", GoesOn),
+    (
+        "ebpf-netns capture web -w - | wireshark",
+        As("ebpf-netns capture web -w - --duration 1 | tshark -r -"),
+    ),
     ("ebpf-netns trace", GoesOn),
     ("ebpf-netns trace --filter 'tcp prot 80'", Ends(2)),
     ("ebpf-netns status --watch", GoesOn),

@@ -6,6 +6,3 @@ mod machine;
 mod named;
 mod pages;
 mod typed;
-
-/// Pages whose commands are run by the tests of what they are about.
-const ELSEWHERE: [&str; 1] = ["docs/capture.md"];
