@@ -412,7 +412,7 @@ fn f32_what_others_take_off_is_noticed() -> Result<()> {
         ensure!(audit(stage)?.policy, "the entry is gone");
         ensure!(stage.kernel.audit_pins()? == 0, "no map or program is missing");
         fs::remove_dir_all(Path::new(DEFAULT_DIRECTORY).join("v4"))?;
-        ensure!(stage.kernel.audit_pins()? == 15 && map.exists(), "twelve maps, three programs");
+        ensure!(stage.kernel.audit_pins()? == 18 && map.exists(), "fifteen maps, three programs");
         Ok(())
     })
 }
